@@ -1,0 +1,118 @@
+"""Every error the program raises on purpose, as one tree.
+
+    ExporterError
+    ├── ConfigError       a flag, variable, file or value that cannot be used   → exit code 2
+    ├── ParseError        a text or bytes that do not mean anything
+    │   ├── AnnotationError   what HAMi (or a tenant) wrote on a pod
+    │   ├── CaptureError      a line of a recorded node
+    │   ├── ManifestError     a pod's JSON
+    │   └── ProcError         a text of /proc
+    └── SourceError       an edge could not read; has a closed-list `reason`
+        ├── DriverError       NVML
+        └── ApiError          the Kubernetes API server
+
+Edges wrap: what pynvml, kubernetes, yaml or the operating system raise never leaves `sources/`
+(or `config.py`); it is chained with `from` behind one of these. Parsers raise `ParseError`s with
+the offending text, shortened, in the message. A `reason` is a label value of
+`vgpu_source_errors_total`, so it comes from the closed lists below and never from outside.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: Per source, every reason that `vgpu_source_errors_total` can carry; each is published from 0.
+SOURCE_REASONS: Final[dict[str, tuple[str, ...]]] = {
+    "nvml": (
+        "driver_not_loaded",
+        "gpu_lost",
+        "hijacked",
+        "library_not_found",
+        "no_permission",
+        "sample_gap",
+        "timeout",
+        "unknown",
+        "version_mismatch",
+    ),
+    "procfs": ("malformed", "no_host_pid", "unreadable"),
+    "pods": (
+        "closed",
+        "config",
+        "forbidden",
+        "gone",
+        "malformed",
+        "server_error",
+        "throttled",
+        "unauthorized",
+        "unreachable",
+    ),
+}
+
+#: Every reason that `vgpu_attribution_failures_total` can carry, for the node role.
+FAILURE_REASONS: Final[tuple[str, ...]] = (
+    "annotation_unreadable",  # HAMi's text on a pod does not follow its grammar
+    "cgroup_unreadable",  # a process's cgroup text names no owner in a shape we know
+    "container_unknown",  # the pod is known, but none of its containers has that id (yet)
+    "grant_above_request",  # the annotation promises more than the pod asked for: capped
+    "grant_other_node",  # the annotation names another node: ignored
+    "grant_unasked",  # the annotation names a container that asks for nothing: ignored
+    "grant_unknown_device",  # the annotation names a GPU this node does not have: ignored
+    "grant_unplaced",  # the annotation's entries fit no reading of the pod's containers
+    "pid_reused",  # the PID changed hands between the driver's answer and ours
+    "pod_unknown",  # a process of a pod that the API server does not (or no longer) name
+    "pod_unreadable",  # a pod's JSON lacks what every pod has
+    "process_gone",  # the process ended between the driver's answer and ours
+    "process_unreadable",  # /proc refuses its texts
+)
+
+_SHOWN = 120
+
+
+def shorten(text: str) -> str:
+    """Return `text` as it may stand in a message: quoted, escaped, at most 120 characters."""
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
+
+
+class ExporterError(Exception):
+    """Base of all errors of this program; its text is one sentence for people."""
+
+
+class ConfigError(ExporterError):
+    """A setting that cannot be used: names it, its origin and what was expected."""
+
+
+class ParseError(ExporterError):
+    """A text that does not mean anything; the message holds it, shortened."""
+
+
+class AnnotationError(ParseError):
+    """A device annotation that does not follow HAMi's grammar."""
+
+
+class CaptureError(ParseError):
+    """A capture file, or a line of one, that cannot be played."""
+
+
+class ManifestError(ParseError):
+    """A Kubernetes object that lacks what every object of its kind has."""
+
+
+class ProcError(ParseError):
+    """A /proc text of a shape the kernel does not write."""
+
+
+class SourceError(ExporterError):
+    """An edge could not read. `reason` is from `SOURCE_REASONS`, `str()` says what to do."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        """Keep the closed-list `reason` beside the sentence."""
+        super().__init__(message)
+        self.reason = reason
+
+
+class DriverError(SourceError):
+    """NVML did not answer."""
+
+
+class ApiError(SourceError):
+    """The Kubernetes API server did not answer as it should."""

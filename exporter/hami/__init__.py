@@ -1,0 +1,1 @@
+"""What HAMi writes, as values: text in, values out; no I/O."""

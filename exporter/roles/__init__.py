@@ -1,0 +1,1 @@
+"""Which sources hang on which loop; nothing else."""
