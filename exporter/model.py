@@ -253,6 +253,24 @@ class ContainerGrants:
     grants: tuple[Grant, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What pods hold on one GPU together: bytes, ratio (cores that are not limited add nothing), containers."""
+
+    memory: int = 0
+    cores: float = 0.0
+    containers: int = 0
+
+
+class Owner(NamedTuple):
+    """The container that a process or a grant belongs to; the pod's UID tells namesakes apart."""
+
+    pod_uid: str
+    namespace: str
+    pod: str
+    container: str
+
+
 class Failure(NamedTuple):
     """Something that could not be placed: closed-list reason, and a key that names it once."""
 

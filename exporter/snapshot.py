@@ -5,37 +5,26 @@ Frozen values as in `model.py`, whose units and two clocks hold here too. `None`
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from exporter.model import Device, DeviceReading, Failure, GrantSource, SourceStatus
-
-
-class Pair(NamedTuple):
-    """The labels of one container on one GPU."""
-
-    uuid: str
-    namespace: str
-    pod: str
-    container: str
+    from exporter.model import Device, DeviceReading, Failure, GrantSource, Held, Owner, Pod, SourceStatus
 
 
 @dataclass(frozen=True, slots=True)
 class PairUse:
-    """One container on one GPU at this moment (join) with its accounts (accounting).
+    """One container on one GPU at this moment.
 
-    `used`, `processes` are None while attribution is not possible. `memory_granted` None = unknown.
+    `memory_granted` is None where nothing says how much, `core_granted` also where cores are not
+    limited. `used` and `processes` are None while attribution is not possible.
     """
 
-    pair: Pair
-    pod_uid: str
-    workload_kind: str
-    workload: str
-    tenant: str
+    uuid: str
+    owner: Owner
+    pod: Pod
     grant_source: GrantSource
     memory_granted: int | None
     core_granted: float | None
@@ -45,88 +34,104 @@ class PairUse:
 
 @dataclass(frozen=True, slots=True)
 class DeviceUse:
-    """One GPU at this moment: its reading, if fresh, and how its memory adds up (law 1).
+    """One GPU at this moment: its reading, if fresh, and how its memory and core time add up (law 1).
 
-    `unattributed` maps reason to bytes; it, `attributed`, `overcounted` and `core_owners` are None
-    while attribution is not possible. `core_owners` splits the reading's window: a `Pair`
-    or the reason it belongs to none.
+    `unattributed` maps reason to bytes; it and `overcounted` are None without a device total, all
+    four are None while attribution is not possible. `core_owners` splits the reading's window
+    (GPU-seconds) by owner or, where there is none, by reason.
     """
 
     device: Device
     reading: DeviceReading | None
-    containers: int
-    memory_granted: int
-    core_granted: float
+    granted: Held
     attributed: int | None = None
     overcounted: int | None = None
     unattributed: Mapping[str, int] | None = None
-    core_owners: Mapping[Pair | str, float] | None = None
+    core_owners: Mapping[Owner | str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """One tick's join: everything that needs no memory of earlier ticks.
+    """One tick's join. `pod_uids` are the pods known now, None while pods are not known.
 
-    `pod_uids` are the pods known now, None while pods are not known: accounts of others may go.
+    `granted` is what each namespace holds on each GPU, keyed (device UUID, namespace). `blind`
+    says why use is absent, None if it is not; `no_host_pid`, that it is for want of the host's PIDs.
     """
 
     devices: tuple[DeviceUse, ...]
     pairs: tuple[PairUse, ...]
+    granted: Mapping[tuple[str, str], Held]
     failures: frozenset[Failure]
     pod_uids: frozenset[str] | None
+    blind: str | None
+    no_host_pid: bool
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceAccount:
-    """Counters of one GPU since the program started; seconds and joules."""
+    """Counters of one GPU since the program started; seconds and joules.
 
-    observed: float = 0.0
-    busy: float = 0.0
-    attributed: float = 0.0
-    unattributed: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    energy: float = 0.0
-    energy_unattributed: float = 0.0
-    utilization: float | None = None
+    `timed`: the driver answers core time for it. `utilization` is the driver's own busy share, mean
+    of the last 60 s.
+    """
+
+    timed: bool
+    observed: float
+    busy: float
+    attributed: float
+    unattributed: Mapping[str, float]
+    energy: float | None
+    energy_unattributed: float | None
+    utilization: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class PairAccount:
-    """Counters of one pair; `utilization` is None until 15 s of it were observed."""
+    """Counters of one pair; `busy` and `energy` are None where the driver does not tell.
 
-    busy: float = 0.0
-    energy: float = 0.0
-    last_active: float = 0.0
-    utilization: float | None = None
+    `utilization` is None until 15 s of it were observed; `last_active` is Unix time.
+    """
+
+    busy: float | None
+    energy: float | None
+    last_active: float
+    utilization: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class NamespaceAccount:
-    """The counters to bill from, for one namespace on one GPU."""
+    """The counters to bill from, for one namespace on one GPU: seconds, byte-seconds, joules.
 
-    busy: float = 0.0
-    memory_used: float = 0.0
-    memory_granted: float = 0.0
-    core_granted: float = 0.0
-    energy: float = 0.0
+    `busy` and `energy` are None where the driver does not tell.
+    """
+
+    busy: float | None
+    memory_used: float
+    memory_granted: float
+    core_granted: float
+    energy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """All counters at one moment; pairs are keyed (device UUID, owner), namespaces (device UUID, namespace)."""
+
+    devices: Mapping[str, DeviceAccount]
+    pairs: Mapping[tuple[str, Owner], PairAccount]
+    namespaces: Mapping[tuple[str, str], NamespaceAccount]
+    failures: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a scrape serves: immutable, complete, made once a tick.
+    """What a scrape serves: immutable, complete, made once a tick; `taken` is Unix time.
 
-    `ready` is None when at least one GPU's reading is fresh, else the reason for people.
-    `blind` says why use is absent, None if it is not.
+    `not_ready` is None once one GPU's reading is fresh, else the reason, for people.
     """
 
     node: str
     taken: float
-    devices: tuple[DeviceUse, ...]
-    pairs: tuple[PairUse, ...]
-    device_accounts: Mapping[str, DeviceAccount]
-    pair_accounts: Mapping[Pair, PairAccount]
-    namespace_accounts: Mapping[tuple[str, str], NamespaceAccount]
-    pod_labels: tuple[tuple[str, str, Mapping[str, str]], ...]
+    joined: Joined
+    accounts: Accounts
     statuses: tuple[SourceStatus, ...]
-    failures: Mapping[str, int]
     not_ready: str | None
-    blind: str | None

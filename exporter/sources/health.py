@@ -1,4 +1,7 @@
-"""How a source is doing: successes, failures by closed-list reason, durations; logged when it changes, not each time."""
+"""How a source is doing: successes, failures by closed-list reason, durations.
+
+What changed is logged once; what goes on failing the same way is only counted.
+"""
 
 from __future__ import annotations
 

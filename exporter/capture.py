@@ -1,0 +1,211 @@
+"""The format of a recorded node, version 1: what `capture` writes, and `demo` and the tests play.
+
+JSON, one object a line, `kind` says which (docs/capture.md tells it field by field):
+
+    node      first line: version, node name, driver, the GPUs
+    pods      the node's pods from here on, as v1.Pod with allow-listed fields only (`manifest.slim`)
+    sample    what each GPU's driver answered at `t` seconds, raw, and each PID's /proc facts when first seen
+    event, truth    remarks for readers and tests; the player passes over them
+
+Strings in, values out, and back: no file is opened here.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from exporter.errors import CaptureError, shorten
+from exporter.model import CoreReading, Device, DeviceReading, GpuProcess, Memory, Process, SmSample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from exporter.model import Unreadable
+
+T = TypeVar("T")
+
+VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One recorded moment, `t` seconds into the recording.
+
+    `readings` are raw (their `clock` is `t`, their `window` is not yet judged), `processes` all the PIDs
+    known so far, `pods` the raw v1.Pods (None: never listed).
+    """
+
+    t: float
+    readings: tuple[DeviceReading, ...]
+    processes: Mapping[int, Process | Unreadable]
+    pods: tuple[Mapping[str, Any], ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """A recorded node; `interval` is the mean time in seconds between two frames."""
+
+    node: str
+    devices: tuple[Device, ...]
+    frames: tuple[Frame, ...]
+    interval: float
+
+
+def decode(lines: Iterable[str]) -> Capture:
+    """Decode a capture; raises CaptureError, which names the line, for anything that cannot be played."""
+    numbered = enumerate(lines, start=1)
+    try:
+        _, first = next(numbered)
+    except StopIteration:
+        raise CaptureError("the capture is empty") from None
+    node, devices = _line(1, first, _header)
+    frames = tuple(_frames(numbered, devices))
+    if not frames:
+        raise CaptureError("the capture holds no sample")
+    span = frames[-1].t - frames[0].t
+    return Capture(node, tuple(devices.values()), frames, span / (len(frames) - 1) if span > 0 else 1.0)
+
+
+def _line(number: int, text: str, parse: Callable[[dict[str, Any]], T]) -> T:
+    """Apply `parse` to one line's object; whatever is wrong with it becomes a CaptureError that names the line."""
+    try:
+        return parse(json.loads(text))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise CaptureError(f"line {number} of the capture: {what}: {shorten(text)}") from error
+
+
+def _header(raw: dict[str, Any]) -> tuple[str, dict[str, Device]]:
+    if raw.get("kind") != "node" or raw.get("version") != VERSION:
+        raise ValueError(f'it must be {{"kind": "node", "version": {VERSION}, …}}')
+    gpus = [
+        Device(str(gpu["uuid"]), int(gpu.get("index", place)), str(gpu["name"]), str(raw["driver"]))
+        for place, gpu in enumerate(raw["gpus"])
+    ]
+    return str(raw["node"]), {gpu.uuid: gpu for gpu in gpus}
+
+
+def _frames(numbered: Iterable[tuple[int, str]], devices: Mapping[str, Device]) -> Iterator[Frame]:
+    """Yield the frames; processes and pods carry on from frame to frame."""
+    processes: dict[int, Process | Unreadable] = {}
+    pods: tuple[Mapping[str, Any], ...] | None = None
+    for number, text in numbered:
+        raw = _line(number, text, dict)
+        if raw.get("kind") == "pods":
+            pods = _line(number, text, lambda line: tuple(dict(item) for item in line["items"]))
+        elif raw.get("kind") == "sample":
+            processes = processes | _line(number, text, _processes)
+            t, readings = _line(number, text, lambda line: _readings(line, devices))
+            yield Frame(t, readings, MappingProxyType(processes), pods)
+
+
+def _processes(raw: dict[str, Any]) -> dict[int, Process | Unreadable]:
+    seen: dict[int, Process | Unreadable] = {
+        int(pid): Process(
+            int(pid),
+            float(facts["start"]),
+            str(facts["comm"]),
+            str(facts["cgroup"]),
+            tuple(int(inner) for inner in facts.get("nspid", ())),
+        )
+        for pid, facts in raw.get("new_pids", {}).items()
+    }
+    seen.update({int(pid): "process_gone" for pid in raw.get("gone_pids", ())})
+    return seen
+
+
+def _readings(raw: dict[str, Any], devices: Mapping[str, Device]) -> tuple[float, tuple[DeviceReading, ...]]:
+    t, wall_us = float(raw["t"]), int(raw["wall_us"])
+    return t, tuple(_reading(gpu, devices[gpu["uuid"]], t, wall_us) for gpu in raw["gpus"])
+
+
+def _reading(gpu: dict[str, Any], device: Device, t: float, wall_us: int) -> DeviceReading:
+    memory, samples, processes = gpu.get("memory"), gpu.get("process_utilization"), gpu.get("processes")
+    return DeviceReading(
+        device=device,
+        wall=wall_us / 1e6,
+        clock=t,
+        boottime=gpu.get("boottime"),
+        memory=memory and Memory(int(memory["total"]), int(memory["used"]), memory.get("reserved")),
+        utilization=_scaled(gpu.get("utilization"), 0.01),
+        power=_scaled(gpu.get("power_mw"), 0.001),
+        energy=_scaled(gpu.get("energy_mj"), 0.001),
+        temperature=gpu.get("temperature_c"),
+        processes=None
+        if processes is None
+        else tuple(GpuProcess(int(process["pid"]), process["used"], bool(process.get("mps"))) for process in processes),
+        core=None
+        if samples is None
+        else CoreReading(
+            int(gpu["last_seen_us"]),
+            int(gpu.get("asked_us", wall_us)),
+            tuple(SmSample(int(one["pid"]), int(one["timestamp_us"]), float(one["sm"])) for one in samples),
+        ),
+        capabilities=gpu.get("capabilities", {}),
+    )
+
+
+def _scaled(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def encode_node(node: str, driver: str, devices: Iterable[Device], recorded: str) -> str:
+    """Return the first line; `recorded` is an RFC 3339 time."""
+    gpus = [{"uuid": device.uuid, "index": device.index, "name": device.name} for device in devices]
+    return _text(
+        {"kind": "node", "version": VERSION, "node": node, "driver": driver, "recorded": recorded, "gpus": gpus}
+    )
+
+
+def encode_pods(t: float, pods: Iterable[Mapping[str, Any]]) -> str:
+    """Return a line that says which pods the node has from `t` on."""
+    return _text({"kind": "pods", "t": round(t, 3), "items": list(pods)})
+
+
+def encode_sample(
+    t: float, wall_us: int, readings: Iterable[DeviceReading], processes: Mapping[int, Process | Unreadable]
+) -> str:
+    """Return one sample; `processes` are those that are news since the last."""
+    return _text(
+        {
+            "kind": "sample",
+            "t": round(t, 3),
+            "wall_us": wall_us,
+            "gpus": [_gpu(reading) for reading in readings],
+            "new_pids": {str(pid): _facts(one) for pid, one in processes.items() if isinstance(one, Process)},
+            "gone_pids": [pid for pid, one in processes.items() if not isinstance(one, Process)],
+        }
+    )
+
+
+def _facts(process: Process) -> dict[str, Any]:
+    return {"start": process.start, "comm": process.comm, "cgroup": process.cgroup, "nspid": list(process.nspid)}
+
+
+def _gpu(reading: DeviceReading) -> dict[str, Any]:
+    """Return what `_reading` reads back; facts that the driver did not tell are left out."""
+    memory, core = reading.memory, reading.core
+    gpu = {
+        "uuid": reading.device.uuid,
+        "boottime": reading.boottime,
+        "memory": memory and {"total": memory.total, "reserved": memory.reserved, "used": memory.used},
+        "utilization": _scaled(reading.utilization, 100),
+        "power_mw": _scaled(reading.power, 1000),
+        "energy_mj": _scaled(reading.energy, 1000),
+        "temperature_c": reading.temperature,
+        "processes": reading.processes is not None
+        and [{"pid": one.pid, "used": one.used} | ({"mps": True} if one.mps else {}) for one in reading.processes],
+        "last_seen_us": core and core.last_seen_us,
+        "asked_us": core and core.now_us,
+        "process_utilization": core is not None
+        and [{"pid": one.pid, "timestamp_us": one.timestamp_us, "sm": one.sm} for one in core.samples],
+        "capabilities": dict(reading.capabilities),
+    }
+    return {key: value for key, value in gpu.items() if value is not None and value is not False}
+
+
+def _text(line: dict[str, Any]) -> str:
+    return json.dumps(line, separators=(",", ":"), ensure_ascii=False) + "\n"

@@ -1,0 +1,251 @@
+"""Devices, processes, pods and grants, joined: who uses how much of which GPU at this moment.
+
+Nothing here remembers: what the next tick has to know of this one (`Carry`) goes in and comes out as a value.
+Every byte and every GPU-second lands exactly once, on a container or on a reason (law 1).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from exporter.model import Failure, Held, Owner, Process
+from exporter.processes import TICKS
+from exporter.roster import HOST, UNKNOWN_POD, UNKNOWN_PROCESS
+from exporter.snapshot import DeviceUse, Joined, PairUse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from exporter.model import CoreWindow, DeviceReading, DriverState, ProcessState
+    from exporter.roster import Roster
+
+UNLISTED, MPS = "unlisted", "mps"
+#: Reasons of memory and of core time that belong to nobody; each is published from 0.
+MEMORY_REASONS: Final = (HOST, UNKNOWN_POD, UNKNOWN_PROCESS, UNLISTED)
+CORE_REASONS: Final = (HOST, UNKNOWN_POD, UNKNOWN_PROCESS, MPS)
+#: What an MPS server is called, in the 15 characters the kernel keeps.
+MPS_SERVER: Final = "nvidia-cuda-mps"
+#: Used memory, in bytes, that a GPU can show without any process.
+_QUIET: Final = 64 * 1024 * 1024
+#: Seconds after which signs of processes without any listed one mean that we see none.
+_SUSPECT_FOR: Final = 10.0
+#: Seconds between the reading of the processes and of their samples.
+_SLACK: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Carry:
+    """What one tick hands to the next.
+
+    `owners` maps each PID last seen alive to its start and owner (or reason). `listed`: the driver
+    has named a process to us once, so we are in the host's PID namespace. `suspect_since` is when
+    (driver's clock) signs of processes without any listed one began.
+    """
+
+    owners: Mapping[int, tuple[float, Owner | str]] = field(default_factory=lambda: MappingProxyType({}))
+    listed: bool = False
+    suspect_since: float | None = None
+
+
+def pids_of(readings: Iterable[DeviceReading]) -> set[int]:
+    """Return every PID that the driver names in these readings."""
+    pids: set[int] = set()
+    for reading in readings:
+        pids.update(process.pid for process in reading.processes or ())
+        pids.update(reading.window.busy if reading.window else ())
+    return pids
+
+
+def join(
+    driver: DriverState,
+    fresh: Mapping[str, DeviceReading],
+    processes: ProcessState,
+    roster: Roster | None,
+    carry: Carry,
+) -> tuple[Joined, Carry]:
+    """Join one tick; `fresh` has the readings young enough to show, `roster` is None until pods were listed once."""
+    carry = _suspect(carry, fresh.values(), driver.now)
+    no_host_pid = carry.suspect_since is not None and driver.now - carry.suspect_since >= _SUSPECT_FOR
+    blind = _why_blind(driver, processes, roster, carry)
+    tick = _Tick(roster, processes, carry)
+    if roster is None or blind is not None:
+        devices = [DeviceUse(device, fresh.get(device.uuid), _held(roster, device.uuid)) for device in driver.devices]
+    else:
+        devices = [
+            tick.device_use(DeviceUse(device, fresh.get(device.uuid), _held(roster, device.uuid)))
+            for device in driver.devices
+        ]
+    joined = Joined(
+        devices=tuple(devices),
+        pairs=tuple(tick.pairs()),
+        granted=roster.granted if roster else MappingProxyType({}),
+        failures=frozenset(tick.failures) | (roster.failures if roster else frozenset()),
+        pod_uids=frozenset(roster.pods) if roster and roster.current else None,
+        blind=blind,
+        no_host_pid=no_host_pid,
+    )
+    return joined, Carry(tick.living(), carry.listed, carry.suspect_since)
+
+
+def _held(roster: Roster | None, uuid: str) -> Held:
+    return roster.held.get(uuid, Held()) if roster else Held()
+
+
+def _suspect(carry: Carry, fresh: Iterable[DeviceReading], now: float) -> Carry:
+    """Law 4: from another PID namespace the driver lists no process, but still answers samples and memory."""
+    readings = tuple(fresh)
+    if carry.listed or any(reading.processes for reading in readings):
+        return replace(carry, listed=True, suspect_since=None)
+    if not any(_has_traces(reading) for reading in readings):
+        return replace(carry, suspect_since=None)
+    return carry if carry.suspect_since is not None else replace(carry, suspect_since=now)
+
+
+def _has_traces(reading: DeviceReading) -> bool:
+    """Tell whether somebody uses this GPU although nobody is listed (v1 memory says nothing: it holds the reserve)."""
+    if reading.processes is None:
+        return False
+    memory = reading.memory
+    used = memory.used if memory is not None and memory.reserved is not None else 0
+    return used > _QUIET or bool(reading.window and reading.window.busy)
+
+
+def _why_blind(driver: DriverState, processes: ProcessState, roster: Roster | None, carry: Carry) -> str | None:
+    """Return why use cannot be attributed at all, for people; None if it can."""
+    if not driver.answered:
+        return "the NVIDIA driver has not answered yet"
+    if not processes.answered:
+        return "/proc has not answered yet"
+    if roster is None:
+        return "the node's pods have not been listed yet"
+    if carry.suspect_since is not None:
+        return (
+            "the GPUs are in use, but the driver lists no process to us: the exporter must run in the host's PID "
+            "namespace (hostPID: true)"
+        )
+    return None
+
+
+class _Tick:
+    """The placing of one tick's processes; collects what each pair uses and what could not be placed."""
+
+    def __init__(self, roster: Roster | None, processes: ProcessState, carry: Carry) -> None:
+        self._roster = roster
+        self._processes = processes.processes
+        self._before = carry.owners
+        self._owners: dict[int, Owner | str] = {}
+        self._used: dict[tuple[str, Owner], int | None] = {}
+        self._count: Counter[tuple[str, Owner]] = Counter()
+        self._answered: set[str] = set()
+        self.failures: set[Failure] = set()
+
+    def device_use(self, bare: DeviceUse) -> DeviceUse:
+        """Return one GPU's use with everything on it placed; a GPU without a fresh process list stays bare."""
+        reading = bare.reading
+        if reading is None or reading.processes is None:
+            return bare
+        self._answered.add(reading.device.uuid)
+        by_reason = dict.fromkeys(MEMORY_REASONS, 0)
+        attributed = 0
+        for process in reading.processes:
+            owner = self._holder(process.pid, reading)
+            if isinstance(owner, str):
+                by_reason[owner] += process.used or 0
+                continue
+            attributed += process.used or 0
+            self._add((reading.device.uuid, owner), process.used)
+        use = replace(bare, attributed=attributed, core_owners=self._split(reading))
+        if reading.memory is None:
+            return use
+        rest = reading.memory.used - attributed - sum(by_reason.values())
+        by_reason[UNLISTED] = max(rest, 0)
+        return replace(use, unattributed=by_reason, overcounted=max(-rest, 0))
+
+    def _add(self, pair: tuple[str, Owner], used: int | None) -> None:
+        """Add a process to its pair; one that the driver gives no figure for leaves the whole sum unknown."""
+        self._count[pair] += 1
+        so_far = self._used.get(pair, 0)
+        self._used[pair] = None if used is None or so_far is None else so_far + used
+
+    def _holder(self, pid: int, reading: DeviceReading) -> Owner | str:
+        """Return whose memory it is that the driver lists under `pid` now."""
+        process = self._processes.get(pid, "process_gone")
+        if not isinstance(process, Process):
+            return self._unknown(process, pid)
+        if reading.boottime is not None and process.start + 1 / TICKS > reading.boottime:
+            return self._unknown("pid_reused", pid)  # younger than the driver's answer
+        return self._place(process)
+
+    def _split(self, reading: DeviceReading) -> dict[Owner | str, float] | None:
+        """Split the window's GPU-seconds by owner or reason."""
+        if reading.window is None:
+            return None
+        split: dict[Owner | str, float] = {}
+        for pid, seconds in reading.window.busy.items():
+            owner = self._spender(pid, reading, reading.window)
+            split[owner] = split.get(owner, 0.0) + seconds
+        return split
+
+    def _spender(self, pid: int, reading: DeviceReading, window: CoreWindow) -> Owner | str:
+        """Return who spent the SM time that the driver booked on `pid` in the window that just ended."""
+        process = self._processes.get(pid, "process_gone")
+        before = self._before.get(pid)
+        if not isinstance(process, Process):
+            return before[1] if before else self._unknown(process, pid)  # spent while it lived
+        if before and before[0] != process.start:
+            return self._unknown("pid_reused", pid)  # the window holds time of both
+        if reading.boottime is not None and window.ages[pid] > reading.boottime - process.start + _SLACK:
+            return self._unknown("pid_reused", pid)  # stamped before this process began
+        if process.comm == MPS_SERVER and any(listed.mps for listed in reading.processes or ()):
+            return MPS
+        return self._place(process)
+
+    def _place(self, process: Process) -> Owner | str:
+        """Return whose process it is; each is placed once a tick."""
+        if self._roster is None:
+            return UNKNOWN_POD
+        owner = self._owners.get(process.pid)
+        if owner is None:
+            owner, failure = self._roster.place(process.cgroup)
+            if failure:
+                self.failures.add(Failure(failure, f"{process.pid}/{process.start}"))
+            self._owners[process.pid] = owner
+        return owner
+
+    def _unknown(self, reason: str, pid: int) -> str:
+        self.failures.add(Failure(reason, str(pid)))
+        return UNKNOWN_PROCESS
+
+    def living(self) -> dict[int, tuple[float, Owner | str]]:
+        """Return the owners of the processes placed now, for the next tick."""
+        return {
+            pid: (process.start, self._owners[pid])
+            for pid, process in self._processes.items()
+            if isinstance(process, Process) and pid in self._owners
+        }
+
+    def pairs(self) -> Iterator[PairUse]:
+        """Return each container on each GPU: it holds a grant there, or has a process on it (law 0)."""
+        if self._roster is None:
+            return
+        granted = {
+            (grant.uuid, owner) for owner, container in self._roster.grants.items() for grant in container.grants
+        }
+        for uuid, owner in sorted(granted | set(self._count)):
+            container = self._roster.grants[owner]
+            grant = next((grant for grant in container.grants if grant.uuid == uuid), None)
+            promised = container.source in ("hami", "none")  # else nothing says which card
+            known = uuid in self._answered
+            yield PairUse(
+                uuid=uuid,
+                owner=owner,
+                pod=self._roster.pods[owner.pod_uid],
+                grant_source=container.source,
+                memory_granted=grant.memory if grant else 0 if promised else None,
+                core_granted=grant.cores if grant else 0.0 if promised else None,
+                used=self._used.get((uuid, owner), 0) if known else None,
+                processes=self._count[uuid, owner] if known else None,
+            )

@@ -1,0 +1,116 @@
+"""The page at `/`: who uses which GPU now, what belongs to nobody, which source is blind; for people.
+
+One self-contained document: nothing is loaded from elsewhere, every text from outside is escaped.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from html import escape
+from typing import TYPE_CHECKING, Final
+
+from exporter import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from exporter.snapshot import DeviceUse, PairUse, Snapshot
+
+#: The Content-Security-Policy to send with the page.
+POLICY: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+_STYLE: Final = """
+:root { color-scheme: light dark }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem }
+h1 { font-size: 1.3rem } h2 { font-size: 1.1rem; margin: 2rem 0 .3rem } p { margin: .3rem 0 }
+.table { overflow-x: auto } table { border-collapse: collapse; width: 100% }
+th, td { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid #8885; white-space: nowrap }
+.n { text-align: right; font-variant-numeric: tabular-nums } .bad { color: #c22; font-weight: 600 } .dim { opacity: .65 }
+@media (prefers-color-scheme: dark) { .bad { color: #f77 } }
+"""
+
+_HEAD: Final = (
+    "<tr><th scope=col>Namespace<th scope=col>Pod<th scope=col>Container<th scope=col class=n>Used"
+    "<th scope=col class=n>Granted<th scope=col class=n>Cores used<th scope=col class=n>Cores granted"
+    "<th scope=col class=n>Processes</tr>"
+)
+
+
+def render(snapshot: Snapshot, note: str = "") -> str:
+    """Return the page as HTML; `note` is one sentence to show on top (the demo says what it is)."""
+    taken = datetime.fromtimestamp(snapshot.taken, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    blind = snapshot.joined.blind
+    parts = [
+        "<!doctype html><html lang=en><head><meta charset=utf-8><meta http-equiv=refresh content=5>",
+        "<meta name=viewport content='width=device-width, initial-scale=1'>",
+        f"<title>GPUs of {escape(snapshot.node)}</title><style>{_STYLE}</style></head><body>",
+        f"<h1>Who uses the GPUs of {escape(snapshot.node)}</h1>",
+        f"<p><strong>{escape(note)}</strong></p>" if note else "",
+        f"<p class=bad>Use is not known: {escape(blind)}.</p>" if blind else "",
+        *(_device(snapshot, use) for use in snapshot.joined.devices),
+        _sources(snapshot),
+        f"<p class=dim>Read {taken} · vgpu-tenant-exporter {escape(__version__)} · <a href=/metrics>/metrics</a> · ",
+        "<a href=/readyz>/readyz</a></p></body></html>",
+    ]
+    return "".join(parts)
+
+
+def _device(snapshot: Snapshot, use: DeviceUse) -> str:
+    """Return one GPU's section."""
+    device = use.device
+    head = f"<h2>GPU {device.index}: {escape(device.name)}</h2><p class=dim>{escape(device.uuid)}</p>"
+    if use.reading is None:
+        head += "<p class=bad>The driver gives no fresh reading of this GPU.</p>"
+    elif use.reading.memory is not None:
+        memory = use.reading.memory
+        head += (
+            f"<p>{_bytes(memory.used)} of {_bytes(memory.total)} in use; {_bytes(use.granted.memory)} granted to "
+            f"{use.granted.containers} containers.</p>"
+        )
+    pairs = [pair for pair in snapshot.joined.pairs if pair.uuid == device.uuid]
+    pairs.sort(key=lambda pair: (-(pair.used or 0), pair.owner))
+    rows = "".join(_pair(snapshot, pair) for pair in pairs) + "".join(_nobody(use))
+    return f"{head}<div class=table><table>{_HEAD}{rows}</table></div>"
+
+
+def _pair(snapshot: Snapshot, pair: PairUse) -> str:
+    """Return one container's row; what is beyond the grant is marked."""
+    over = pair.used is not None and pair.memory_granted is not None and pair.used > pair.memory_granted
+    account = snapshot.accounts.pairs[pair.uuid, pair.owner]
+    busy = account.utilization if pair.processes is not None else None
+    cells = "".join(f"<td>{escape(text)}" for text in (pair.owner.namespace, pair.owner.pod, pair.owner.container))
+    granted = _bytes(pair.memory_granted) if pair.memory_granted is not None else f"unknown ({pair.grant_source})"
+    cores = _percent(pair.core_granted) if pair.core_granted is not None else "not limited"
+    mark = " <span class=bad>over grant</span>" if over else ""
+    processes = "–" if pair.processes is None else str(pair.processes)
+    return (
+        f"<tr>{cells}<td class=n>{_bytes(pair.used)}{mark}<td class=n>{granted}"
+        f"<td class=n>{_percent(busy)}<td class=n>{cores}<td class=n>{processes}</tr>"
+    )
+
+
+def _nobody(use: DeviceUse) -> Iterable[str]:
+    """Yield the remainder's rows: what belongs to no container, by reason."""
+    for reason, used in (use.unattributed or {}).items():
+        if used:
+            yield f"<tr class=dim><td colspan=3>nobody’s: {escape(reason)}<td class=n>{_bytes(used)}<td colspan=4></tr>"
+
+
+def _sources(snapshot: Snapshot) -> str:
+    """Return how the sources do, in one line each."""
+    lines = "".join(
+        f"<li>{escape(status.source)}: {'answers' if status.up else '<span class=bad>does not answer</span>'}"
+        for status in snapshot.statuses
+    )
+    return f"<h2>Sources</h2><ul>{lines}</ul>"
+
+
+def _bytes(value: int | None) -> str:
+    """Return bytes for people, in MiB as HAMi grants them."""
+    return "–" if value is None else f"{value / 2**20:,.0f} MiB"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"

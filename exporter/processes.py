@@ -1,0 +1,34 @@
+"""The texts of /proc/<pid>, as values (man 5 proc).
+
+Only what outlives hostile names: `comm` may hold blanks, parentheses and newlines, so `stat` is read from its end.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from exporter.errors import ProcError, shorten
+
+#: Kernel ticks a second in `stat`; USER_HZ is 100 on every architecture Linux runs on with an NVIDIA GPU.
+TICKS: Final = 100
+#: The start time's position behind the `)` of `stat`: field 22 of `man 5 proc`, where field 3 comes first.
+_START: Final = 19
+
+
+def parse_stat(text: str) -> tuple[float, str]:
+    """Return (start in seconds since boot, one tick wide; comm) of a /proc/<pid>/stat text."""
+    head, _, tail = text.rpartition(")")
+    _, _, comm = head.partition("(")
+    fields = tail.split()
+    try:
+        return int(fields[_START]) / TICKS, comm
+    except (IndexError, ValueError):
+        raise ProcError(f"not a /proc/<pid>/stat text: {shorten(text)}") from None
+
+
+def parse_nspid(status: str) -> tuple[int, ...]:
+    """Return the process's PIDs from the host's namespace inwards, empty if the kernel does not say (`NSpid`)."""
+    for line in status.splitlines():
+        if line.startswith("NSpid:"):
+            return tuple(int(pid) for pid in line.split()[1:] if pid.isdecimal())
+    return ()

@@ -1,0 +1,159 @@
+"""The tick: take what the sources have in hand, join, account, publish an immutable snapshot.
+
+A scrape only ever reads `snapshot`; the one who waits for a driver is never the one who scrapes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from exporter.accounting import Accounting
+from exporter.join import Carry, join, pids_of
+from exporter.model import Failure
+from exporter.roster import Roster, enrol
+from exporter.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.model import DriverState, PodState, ProcessState, SourceStatus
+    from exporter.snapshot import Joined
+    from exporter.sources import Gpus, Pods, Processes
+
+_log = logging.getLogger(__name__)
+
+#: A reading older than so many intervals, but at least so many seconds, is not shown.
+STALE_INTERVALS: Final = 5
+STALE_AT_LEAST: Final = 10.0
+
+
+def stale_after(interval: float) -> float:
+    """Return the age in seconds from which a reading no longer counts as live."""
+    return max(STALE_INTERVALS * interval, STALE_AT_LEAST)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The three edges of a node."""
+
+    gpus: Gpus
+    processes: Processes
+    pods: Pods
+
+
+class Sampler:
+    """One node's loop; `tick` may also be called by hand, with whatever clocks the sources have."""
+
+    def __init__(self, node: str, sources: Sources, interval: float, wall: Callable[[], float] = time.time) -> None:
+        """`interval` is in seconds; `wall` stamps the snapshots."""
+        self._node = node
+        self._sources = sources
+        self._interval = interval
+        self._wall = wall
+        self._accounting = Accounting(started=wall(), longest=stale_after(interval))
+        self._carry = Carry()
+        self._roster: Roster | None = None
+        self._enrolled: tuple[object, ...] = ()
+        self._failing: frozenset[Failure] = frozenset()
+        self._times_blind = 0
+        self._was_blind = False
+        self._stop = threading.Event()
+        self._published = 0.0
+        self._snapshot: Snapshot | None = None
+
+    def current(self) -> Snapshot | None:
+        """Return the newest snapshot; one too old to be live, should the loop itself be stuck, without its readings."""
+        snapshot = self._snapshot
+        if snapshot is None or time.monotonic() - self._published <= stale_after(self._interval):
+            return snapshot
+        return withheld(snapshot)
+
+    def tick(self) -> Snapshot:
+        """Make and publish the next snapshot."""
+        driver = self._sources.gpus.read(self._interval / 2)
+        oldest = driver.now - stale_after(self._interval)
+        fresh = {uuid: reading for uuid, reading in driver.readings.items() if reading.clock >= oldest}
+        processes = self._sources.processes.look_up(pids_of(fresh.values()))
+        pods = self._sources.pods.current()
+        joined, self._carry = join(driver, fresh, processes, self._enrol(pods, driver), self._carry)
+        joined = replace(joined, failures=joined.failures | _unreadable(pods))
+        self._tell(joined)
+        self._snapshot = Snapshot(
+            node=self._node,
+            taken=self._wall(),
+            joined=joined,
+            accounts=self._accounting.book(joined),
+            statuses=self._statuses(driver, processes, pods, joined),
+            not_ready=None if fresh else joined.blind or "no GPU has a fresh reading",
+        )
+        self._published = time.monotonic()
+        return self._snapshot
+
+    def run(self) -> None:
+        """Tick every interval until stopped; a tick that fails is logged and costs itself only."""
+        due = time.monotonic()
+        while not self._stop.is_set():
+            try:
+                self.tick()
+            except Exception:  # noqa: BLE001  nothing a driver, API server or tenant answers ends the program
+                _log.exception("a tick failed; the last snapshot stays, its timestamp tells its age")
+            due = max(due + self._interval, time.monotonic())
+            self._stop.wait(max(due - time.monotonic(), 0))
+
+    def stop(self) -> None:
+        """End the loop and the sources, without waiting for a driver."""
+        self._stop.set()
+        self._sources.gpus.close()
+        self._sources.pods.close()
+
+    def _enrol(self, pods: PodState, driver: DriverState) -> Roster | None:
+        """Return the roster, made anew only if the pods or the GPUs are others than last time."""
+        if pods.status is not None and pods.status.last_success is None:
+            return None
+        known = (pods.pods, tuple(device.uuid for device in driver.devices))
+        if self._roster is None or not all(a is b or a == b for a, b in zip(known, self._enrolled, strict=True)):
+            self._roster = enrol(pods.pods, known[1], self._node)
+            self._enrolled = known
+        return self._roster
+
+    def _tell(self, joined: Joined) -> None:
+        """Log what newly could not be placed, and when all use became invisible."""
+        for failure in joined.failures - self._failing:
+            _log.warning("could not place %s: %s", failure.key, failure.reason)
+        self._failing = joined.failures
+        if joined.no_host_pid and not self._was_blind:
+            self._times_blind += 1
+            _log.error("%s", joined.blind)
+        self._was_blind = joined.no_host_pid
+
+    def _statuses(
+        self, driver: DriverState, processes: ProcessState, pods: PodState, joined: Joined
+    ) -> tuple[SourceStatus, ...]:
+        """Return how each source does; blindness for want of host PIDs counts on procfs, which then says nothing."""
+        procfs = processes.status
+        procfs = replace(
+            procfs,
+            up=procfs.up and not joined.no_host_pid,
+            errors={**procfs.errors, "no_host_pid": self._times_blind},
+        )
+        return tuple(status for status in (driver.status, procfs, pods.status) if status is not None)
+
+
+def withheld(snapshot: Snapshot) -> Snapshot:
+    """Return a snapshot that is too old to be live: only the accounts and the state of the sources, all down."""
+    reason = "the sampler is stuck: nothing was read for too long"
+    devices = tuple(replace(use, reading=None, attributed=None, unattributed=None) for use in snapshot.joined.devices)
+    return replace(
+        snapshot,
+        joined=replace(snapshot.joined, devices=devices, pairs=(), blind=reason),
+        statuses=tuple(replace(status, up=False) for status in snapshot.statuses),
+        not_ready=reason,
+    )
+
+
+def _unreadable(pods: PodState) -> frozenset[Failure]:
+    return frozenset(Failure("pod_unreadable", key) for key in pods.unreadable)

@@ -1,0 +1,208 @@
+"""The HTTP endpoint: serves the newest snapshot and never makes anyone wait for a driver.
+
+A snapshot is rendered at most once per format, on demand, in a worker thread; scrapes that come at the same time share
+the result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client import exposition as text
+from prometheus_client.openmetrics import exposition as openmetrics
+
+from exporter import page
+from exporter.metrics import families
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from prometheus_client.core import Metric as Family
+
+    from exporter.config import Address
+    from exporter.snapshot import Snapshot
+
+_NOT_YET: Final = "no snapshot yet: the first is made within a second of the start\n"
+_LONGEST_HEADER: Final = 8190  # bytes, of a request's line or one header
+_LARGEST_BODY: Final = 1  # bytes: nobody sends us anything
+
+
+class Format(NamedTuple):
+    """One way to send a snapshot."""
+
+    openmetrics: bool
+    gzipped: bool
+
+    @property
+    def content_type(self) -> str:
+        """The HTTP Content-Type."""
+        return openmetrics.CONTENT_TYPE_LATEST if self.openmetrics else text.CONTENT_TYPE_PLAIN_0_0_4
+
+
+def negotiate(accept: str, accept_encoding: str) -> Format:
+    """Choose the format that a client's Accept and Accept-Encoding headers prefer; text if it has no preference."""
+    wanted = _qualities(accept)
+    plain = max(wanted.get("text/plain", 0.0), wanted.get("text/*", 0.0))
+    return Format(
+        openmetrics=wanted.get("application/openmetrics-text", 0.0) > plain,
+        gzipped=_qualities(accept_encoding).get("gzip", 0.0) > 0,
+    )
+
+
+def _qualities(header: str) -> dict[str, float]:
+    """Return the highest quality a header gives each of its values (RFC 9110, section 12.4.2)."""
+    qualities: dict[str, float] = {}
+    for item in header.lower().split(","):
+        name, *parameters = (part.strip() for part in item.split(";"))
+        quality = next((parameter[2:] for parameter in parameters if parameter.startswith("q=")), "1")
+        try:
+            qualities[name] = max(qualities.get(name, 0.0), float(quality))
+        except ValueError:
+            continue
+    return qualities
+
+
+class _Collector:
+    """Hands one snapshot's families to a prometheus-client registry."""
+
+    def __init__(self, snapshot: Snapshot, revision: str) -> None:
+        self._families = families(snapshot, revision)
+
+    def collect(self) -> Iterable[Family]:
+        return self._families
+
+
+def exposition(snapshot: Snapshot, form: Format, revision: str) -> bytes:
+    """Return the whole scrape: the snapshot's families and the process's own."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(snapshot, revision))  # type: ignore[arg-type]  collect() is all it needs
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    body = openmetrics.generate_latest(registry) if form.openmetrics else text.generate_latest(registry)
+    return gzip.compress(body, compresslevel=1) if form.gzipped else body
+
+
+class Renderer:
+    """Renders the newest snapshot, each format once; lives on one event loop."""
+
+    def __init__(self, current: Callable[[], Snapshot | None], revision: str) -> None:
+        """`current` returns the newest snapshot, None before the first."""
+        self.current = current
+        self._revision = revision
+        self._of: Snapshot | None = None
+        self._rendered: dict[Format, asyncio.Future[bytes]] = {}
+
+    async def body(self, form: Format) -> bytes | None:
+        """Return the newest snapshot in a format; None before there is one."""
+        snapshot = self.current()
+        if snapshot is None:
+            return None
+        if snapshot is not self._of:
+            self._of, self._rendered = snapshot, {}
+        if form not in self._rendered:
+            loop = asyncio.get_running_loop()
+            self._rendered[form] = loop.run_in_executor(None, exposition, snapshot, form, self._revision)
+        return await asyncio.shield(self._rendered[form])
+
+
+def application(renderer: Renderer, note: str = "") -> web.Application:
+    """Return the whole endpoint; `note` is a sentence to show on the page for people."""
+
+    async def metrics(request: web.Request) -> web.Response:
+        form = negotiate(request.headers.get("Accept", ""), request.headers.get("Accept-Encoding", ""))
+        body = await renderer.body(form)
+        if body is None:
+            raise web.HTTPServiceUnavailable(text=_NOT_YET)
+        headers = {"Content-Type": form.content_type, "Vary": "Accept, Accept-Encoding"}
+        if form.gzipped:
+            headers["Content-Encoding"] = "gzip"
+        return web.Response(body=body, headers=headers)
+
+    async def root(_: web.Request) -> web.Response:
+        snapshot = renderer.current()
+        if snapshot is None:
+            raise web.HTTPServiceUnavailable(text=_NOT_YET)
+        html = await asyncio.get_running_loop().run_in_executor(None, page.render, snapshot, note)
+        return web.Response(
+            text=html, content_type="text/html", charset="utf-8", headers={"Content-Security-Policy": page.POLICY}
+        )
+
+    app = health_application(renderer)
+    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/", root)
+    return app
+
+
+def health_application(renderer: Renderer) -> web.Application:
+    """Return /healthz and /readyz alone: no data, for a kubelet that has neither certificate nor password."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        snapshot = renderer.current()
+        reason = snapshot.not_ready if snapshot is not None else _NOT_YET.strip()
+        return web.Response(text="ok\n") if reason is None else web.Response(text=f"{reason}\n", status=503)
+
+    app = web.Application(client_max_size=_LARGEST_BODY, middlewares=[_harden])
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    return app
+
+
+@web.middleware
+async def _harden(request: web.Request, handler: Callable[[web.Request], web.StreamResponse]) -> web.StreamResponse:
+    """Send what every answer should carry; errors are plain sentences."""
+    try:
+        response: web.StreamResponse = await handler(request)  # type: ignore[misc]
+    except web.HTTPException as error:
+        error.headers["X-Content-Type-Options"] = "nosniff"
+        raise
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+class Server:
+    """The listening endpoint: `start`, then `stop`, which lets the scrapes in flight finish."""
+
+    def __init__(self, renderer: Renderer, note: str = "") -> None:
+        """Prepare; nothing listens yet."""
+        self._renderer = renderer
+        self._note = note
+        self._runners: list[web.AppRunner] = []
+
+    async def start(self, listen: Sequence[Address], health_listen: Sequence[Address]) -> list[str]:
+        """Listen; return the URLs served. Raises OSError if an address cannot be had."""
+        urls = await self._serve(application(self._renderer, self._note), listen)
+        await self._serve(health_application(self._renderer), health_listen)
+        return urls
+
+    async def _serve(self, app: web.Application, addresses: Sequence[Address]) -> list[str]:
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            keepalive_timeout=75,
+            max_line_size=_LONGEST_HEADER,
+            max_field_size=_LONGEST_HEADER,
+            shutdown_timeout=3,
+        )
+        self._runners.append(runner)
+        await runner.setup()
+        for address in addresses:
+            await web.TCPSite(runner, address.host, address.port, reuse_address=True).start()
+        return [_url(*bound[:2]) for bound in runner.addresses]
+
+    async def stop(self) -> None:
+        """Stop listening and finish what is in flight."""
+        await asyncio.gather(*(runner.cleanup() for runner in self._runners))
+
+
+def _url(host: str, port: int) -> str:
+    """Return an address as a URL that works on this machine."""
+    local = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{local}:{port}/"

@@ -1,0 +1,167 @@
+"""What one GPU can be asked, by pynvml: the newest call first, older ones where a driver does not know it.
+
+The functions take a handle and raise pynvml's errors; `Fact` asks by them, remembers what there is and wraps the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+import pynvml
+
+from exporter.model import GpuProcess, Memory, SmSample
+from exporter.sources.driver import CallError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.sources.driver import Handle
+
+#: What this GPU, driver or library does not have: not an error, and not asked for again.
+_NOT_HERE: Final = frozenset(
+    {
+        pynvml.NVML_ERROR_NOT_SUPPORTED,
+        pynvml.NVML_ERROR_FUNCTION_NOT_FOUND,
+        pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH,
+        pynvml.NVML_ERROR_DEPRECATED,
+        pynvml.NVML_ERROR_NO_PERMISSION,
+    }
+)
+#: How NVML says that nobody used the GPU since; pynvml raises even a success without samples.
+_IDLE: Final = frozenset({pynvml.NVML_SUCCESS, pynvml.NVML_ERROR_NOT_FOUND, pynvml.NVML_ERROR_NO_DATA})
+_UNFILLED: Final = 2**64 - 1  # "a field that the driver cannot fill is all ones"
+_UNFILLED_INT: Final = 2**32 - 1
+_ATTEMPTS: Final = 5  # a list that grows between "how many?" and "which?" is asked for again
+
+Answer = TypeVar("Answer")
+
+
+class Fact(Generic[Answer]):
+    """One thing to ask a GPU for, by the newest call that it knows; what it does not know is not asked again."""
+
+    def __init__(self, what: str, *calls: Callable[..., Answer]) -> None:
+        """`what` names it in messages; `calls` come newest first and take a handle, then what `ask` is given."""
+        self._what: Final = what
+        self._calls: Final = list(calls)
+        self.fell_back = False
+        self.reason = "supported"
+
+    def ask(self, handle: Handle, *arguments: object) -> Answer | None:
+        """Return the answer, or None if `reason` says that there is none to be had; raises `CallError`."""
+        while self._calls:
+            try:
+                return _again(self._calls[0], handle, *arguments)
+            except pynvml.NVMLError as error:
+                if not self._gives_way(error.value):
+                    raise CallError(self._what, error.value) from error
+                self._drop(error.value)
+        return None
+
+    def _gives_way(self, code: int) -> bool:
+        """Tell whether to do without this call; a call that is too new may also dislike its argument."""
+        return code in _NOT_HERE or (code == pynvml.NVML_ERROR_INVALID_ARGUMENT and len(self._calls) > 1)
+
+    def _drop(self, code: int) -> None:
+        del self._calls[0]
+        self.fell_back = True
+        if not self._calls:
+            self.reason = "no_permission" if code == pynvml.NVML_ERROR_NO_PERMISSION else "not_supported"
+
+
+def _again(call: Callable[..., Answer], *arguments: object) -> Answer:
+    """Call, and call again if the answer outgrew its buffer meanwhile."""
+    for _ in range(_ATTEMPTS - 1):
+        with contextlib.suppress(pynvml.NVMLError_InsufficientSize):
+            return call(*arguments)
+    return call(*arguments)
+
+
+def memory_v2(handle: Handle) -> Memory | None:
+    """Return the memory with the driver's own reserve apart; None if the driver leaves it open."""
+    info = pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
+    return None if _UNFILLED in (info.total, info.used) else Memory(info.total, info.used, info.reserved)
+
+
+def memory_v1(handle: Handle) -> Memory | None:
+    """Return the memory with the driver's own reserve counted as used."""
+    info = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    return None if _UNFILLED in (info.total, info.used) else Memory(info.total, info.used, None)
+
+
+def process_lists() -> tuple[Fact[list[GpuProcess]], ...]:
+    """Return the facts that list processes: those that compute, those that draw, those that are MPS clients."""
+    return (
+        Fact(
+            "list of compute processes",
+            _listing(pynvml.nvmlDeviceGetComputeRunningProcesses_v3),
+            _listing(pynvml.nvmlDeviceGetComputeRunningProcesses_v2),
+        ),
+        Fact(
+            "list of graphics processes",
+            _listing(pynvml.nvmlDeviceGetGraphicsRunningProcesses_v3),
+            _listing(pynvml.nvmlDeviceGetGraphicsRunningProcesses_v2),
+        ),
+        Fact(
+            "list of MPS clients",
+            _listing(pynvml.nvmlDeviceGetMPSComputeRunningProcesses_v3, mps=True),
+            _listing(pynvml.nvmlDeviceGetMPSComputeRunningProcesses_v2, mps=True),
+        ),
+    )
+
+
+def _listing(function: Callable[[Handle], Any], *, mps: bool = False) -> Callable[[Handle], list[GpuProcess]]:
+    """Make a list function of NVML return our values; pynvml has turned a size of all ones into None."""
+    return lambda handle: [GpuProcess(info.pid, info.usedGpuMemory, mps) for info in function(handle)]
+
+
+def new_samples(handle: Handle, last_seen_us: int) -> tuple[SmSample, ...]:
+    """Return each PID's SM share since a stamp of the driver (Unix µs), by the newer call."""
+    return _samples(pynvml.nvmlDeviceGetProcessesUtilizationInfo, handle, last_seen_us)
+
+
+def old_samples(handle: Handle, last_seen_us: int) -> tuple[SmSample, ...]:
+    """Return the same by the call that older drivers have."""
+    return _samples(pynvml.nvmlDeviceGetProcessUtilization, handle, last_seen_us)
+
+
+def _samples(function: Callable[[Handle, int], Any], handle: Handle, last_seen_us: int) -> tuple[SmSample, ...]:
+    try:
+        samples = function(handle, last_seen_us)
+    except pynvml.NVMLError as error:
+        if error.value in _IDLE:
+            return ()
+        raise
+    # Places that the driver did not fill have PID 0.
+    return tuple(SmSample(s.pid, s.timeStamp, float(s.smUtil)) for s in samples if s.pid and s.smUtil != _UNFILLED_INT)
+
+
+def utilization(handle: Handle) -> float:
+    """Return the share of the time in which any kernel ran, as a ratio."""
+    return float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu) / 100
+
+
+def power(handle: Handle) -> float:
+    """Return the power drawn, in watts."""
+    return float(pynvml.nvmlDeviceGetPowerUsage(handle)) / 1e3
+
+
+def energy(handle: Handle) -> float:
+    """Return the energy used since the driver was loaded, in joules."""
+    return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1e3
+
+
+def new_temperature(handle: Handle) -> float:
+    """Return the chip's temperature in degrees Celsius, by the newer call."""
+    return float(pynvml.nvmlDeviceGetTemperatureV(handle, pynvml.NVML_TEMPERATURE_GPU))
+
+
+def old_temperature(handle: Handle) -> float:
+    """Return the same by the call that is deprecated since."""
+    return float(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))
+
+
+def mig(handle: Handle) -> bool:
+    """Tell whether the GPU is cut into MIG instances."""
+    current, _ = pynvml.nvmlDeviceGetMigMode(handle)
+    return bool(current == pynvml.NVML_DEVICE_MIG_ENABLE)
