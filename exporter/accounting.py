@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from math import fsum
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter.errors import FAILURE_REASONS
@@ -121,7 +122,7 @@ class Accounting:
         if reading.window is not None:
             split = use.core_owners
             if split is None:  # while attribution is not possible
-                split = {UNKNOWN_PROCESS: sum(reading.window.busy.values())}
+                split = {UNKNOWN_PROCESS: fsum(reading.window.busy.values())}
             joules -= self._book_window(device, reading, reading.window, split, joules)
         device.energy_unattributed += joules
         _forget(device.recent, reading.clock)
@@ -148,7 +149,7 @@ class Accounting:
     ) -> float:
         """Book a window's GPU-seconds; return the joules that its containers are estimated to have used."""
         uuid = reading.device.uuid
-        per_second = joules / max(window.seconds, sum(split.values()))
+        per_second = joules / max(window.seconds, fsum(split.values()))
         device.observed += window.seconds
         device.recent.append((reading.clock, window.seconds, split))
         booked = 0.0
@@ -185,18 +186,18 @@ class Accounting:
 
     def _device_account(self, uuid: str, device: _Device) -> DeviceAccount:
         """Add up a GPU's account from its parts, so that it closes by construction."""
-        attributed = sum(account.busy for (on, _), account in self._namespaces.items() if on == uuid)
+        attributed = fsum(account.busy for (on, _), account in self._namespaces.items() if on == uuid)
         shares = [share for _, share in device.utilizations]
         known = device.reading.energy is not None
         return DeviceAccount(
             timed=device.timed,
             observed=device.observed,
-            busy=attributed + sum(device.unattributed.values()),
+            busy=attributed + fsum(device.unattributed.values()),
             attributed=attributed,
             unattributed=dict(device.unattributed),
             energy=device.energy if known else None,
             energy_unattributed=device.energy_unattributed if known else None,
-            utilization=sum(shares) / len(shares) if shares else None,
+            utilization=fsum(shares) / len(shares) if shares else None,
         )
 
     def _told(self, uuid: str, busy: float, energy: float) -> tuple[float | None, float | None]:
@@ -207,7 +208,7 @@ class Accounting:
 
     def _namespace_account(self, uuid: str, account: _Namespace) -> NamespaceAccount:
         busy, energy = self._told(uuid, account.busy, account.energy)
-        return NamespaceAccount(account.busy, account.memory_used, account.memory_granted, account.core_granted, energy)
+        return NamespaceAccount(busy, account.memory_used, account.memory_granted, account.core_granted, energy)
 
     def _pair_account(self, pair: PairUse, means: _Means | None) -> PairAccount:
         account = self._pairs[pair.uuid, pair.owner]
@@ -225,13 +226,15 @@ class _Means:
         for _, _, split in device.recent:
             for owner, seconds in split.items():
                 self._busy[owner] += seconds  # type: ignore[assignment]  # a Counter of floats
-        self._seen = sum(length for _, length, _ in device.recent)
+        self._seen = fsum(length for _, length, _ in device.recent)
 
     def of(self, owner: Owner, born: float) -> float | None:
         """Return the owner's share of the observed part of the last minute, of which it must have lived 15 s."""
-        oldest = self._recent[0][0] if self._recent else born
-        seen = self._seen if born < oldest else sum(length for clock, length, _ in self._recent if clock > born)
-        return self._busy[owner] / seen if seen >= MEAN_FROM else None
+        seen, busy = self._seen, self._busy[owner]
+        if self._recent and self._recent[0][0] <= born:
+            lived = [(length, split.get(owner, 0.0)) for clock, length, split in self._recent if clock > born]
+            seen, busy = fsum(length for length, _ in lived), fsum(share for _, share in lived)
+        return busy / seen if seen >= MEAN_FROM else None
 
 
 def _energy_since(before: DeviceReading, now: DeviceReading) -> float:

@@ -52,8 +52,6 @@ class Resources:
         Without a count but with another of the names it is one, as HAMi's webhook makes it (`defaultGPUNum`). A count
         that is no whole number is none: HAMi reads it so, and the API server would not have admitted it.
         """
-        if container.kind == "ephemeral":
-            return 0
         if self.count in container.asks:
             return max(container.asks[self.count] or 0, 0)
         return int(self.only_hami(container))
@@ -89,24 +87,25 @@ def grants(
     reading = _read(pod, node, resources)
     failures = {Failure(reading.reason, pod.uid[:_KEY_PART])} if reading.reason else set()
     known = frozenset(known_uuids)
-    held: dict[str, ContainerGrants] = {}
+    found: dict[str, ContainerGrants] = {}
     for container in (container for container in pod.containers if not container.finished):
         entry = reading.entries.get(container.name)
-        if entry is None or not resources.asked(container):
-            held[container.name] = ContainerGrants(_source(pod, container, reading, resources))
+        if entry is None:
+            found[container.name] = ContainerGrants(_source(pod, container, reading, resources))
         else:
-            held[container.name], reasons = _hold(entry, container, known, resources)
+            found[container.name], reasons = _hold(entry, container, known, resources)
             key = f"{pod.uid[:_KEY_PART]}/{container.name[:_KEY_PART]}"
             failures.update(Failure(reason, key) for reason in reasons)
-    return held, frozenset(failures)
+    return found, frozenset(failures)
 
 
 def held(pods: Iterable[tuple[Pod, Mapping[str, ContainerGrants]]]) -> Mapping[str, Held]:
     """Return what is promised of each GPU (by UUID), given the pods with their `grants`.
 
     Init containers run one after the other and before the apps, so a pod holds the larger of its largest init container
-    and the sum of apps and sidecars, of memory and of cores each, as HAMi 2.10.0 counts it. `containers` are all that
-    hold a grant. A finished container holds nothing any more: its grants are not in the mapping.
+    and the sum of apps and sidecars, of memory and of cores each, as HAMi 2.10.0 counts it (which
+    still takes a sidecar for an init container). `containers` are all that hold a grant. A finished container holds
+    nothing any more: its grants are not in the mapping.
     """
     totals: dict[str, Held] = {}
     for pod, by_name in pods:

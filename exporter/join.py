@@ -234,7 +234,7 @@ class _Tick:
         granted = {
             (grant.uuid, owner) for owner, container in self._roster.grants.items() for grant in container.grants
         }
-        for uuid, owner in sorted(granted | set(self._count)):
+        for uuid, owner in sorted(granted | set(self._count), key=lambda pair: (pair[0], pair[1][1:])):
             container = self._roster.grants[owner]
             grant = next((grant for grant in container.grants if grant.uuid == uuid), None)
             promised = container.source in ("hami", "none")  # else nothing says which card

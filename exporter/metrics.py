@@ -53,8 +53,8 @@ class Families:
         return (self._families[metric.name] for metric in c.METRICS if metric.name in self._families)
 
 
-def families(snapshot: Snapshot, revision: str) -> Families:
-    """Return all families of the node role; `revision` is the source revision that was built, for `build_info`."""
+def families(snapshot: Snapshot, build: labels.Build) -> Families:
+    """Return all families of the node role; `build` says what was built."""
     out = Families()
     for use in snapshot.joined.devices:
         _device(out, snapshot, use)
@@ -64,8 +64,13 @@ def families(snapshot: Snapshot, revision: str) -> Families:
     for pod in {pair.pod.uid: pair.pod for pair in snapshot.joined.pairs if pair.pod.labels}.values():
         extra = {label_name(key): value for key, value in sorted(pod.labels.items())}
         out.add(c.POD_LABELS, labels.PodLabels(snapshot.node, pod.namespace, pod.name), 1, extra)
-    _ourselves(out, snapshot, revision)
+    _ourselves(out, snapshot, build)
     return out
+
+
+def built(revision: str) -> labels.Build:
+    """Return this build's labels; `revision` is the source revision it was built from."""
+    return labels.Build(ROLE, __version__, revision, platform.python_version())
 
 
 def label_name(key: str) -> str:
@@ -163,7 +168,7 @@ def _pair(out: Families, snapshot: Snapshot, pair: PairUse) -> None:
     out.add(c.CONTAINER_LAST_ACTIVE, sample, account.last_active)
 
 
-def _ourselves(out: Families, snapshot: Snapshot, revision: str) -> None:
+def _ourselves(out: Families, snapshot: Snapshot, build: labels.Build) -> None:
     """Publish how the exporter itself does."""
     for status in snapshot.statuses:
         sample = labels.RoleSource(ROLE, status.source)
@@ -175,4 +180,4 @@ def _ourselves(out: Families, snapshot: Snapshot, revision: str) -> None:
     for reason, count in sorted(snapshot.accounts.failures.items()):
         out.add(c.ATTRIBUTION_FAILURES, labels.RoleReason(ROLE, reason), count)
     out.add(c.SNAPSHOT_TIMESTAMP, labels.Role(ROLE), snapshot.taken)
-    out.add(c.BUILD_INFO, labels.Build(ROLE, __version__, revision, platform.python_version()), 1)
+    out.add(c.BUILD_INFO, build, 1)

@@ -27,7 +27,8 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem
 h1 { font-size: 1.3rem } h2 { font-size: 1.1rem; margin: 2rem 0 .3rem } p { margin: .3rem 0 }
 .table { overflow-x: auto } table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid #8885; white-space: nowrap }
-.n { text-align: right; font-variant-numeric: tabular-nums } .bad { color: #c22; font-weight: 600 } .dim { opacity: .65 }
+.n { text-align: right; font-variant-numeric: tabular-nums }
+.bad { color: #c22; font-weight: 600 } .dim { opacity: .65 }
 @media (prefers-color-scheme: dark) { .bad { color: #f77 } }
 """
 
@@ -84,7 +85,7 @@ def _pair(snapshot: Snapshot, pair: PairUse) -> str:
     granted = _bytes(pair.memory_granted) if pair.memory_granted is not None else f"unknown ({pair.grant_source})"
     cores = _percent(pair.core_granted) if pair.core_granted is not None else "not limited"
     mark = " <span class=bad>over grant</span>" if over else ""
-    processes = "–" if pair.processes is None else str(pair.processes)
+    processes = "?" if pair.processes is None else str(pair.processes)
     return (
         f"<tr>{cells}<td class=n>{_bytes(pair.used)}{mark}<td class=n>{granted}"
         f"<td class=n>{_percent(busy)}<td class=n>{cores}<td class=n>{processes}</tr>"
@@ -95,7 +96,7 @@ def _nobody(use: DeviceUse) -> Iterable[str]:
     """Yield the remainder's rows: what belongs to no container, by reason."""
     for reason, used in (use.unattributed or {}).items():
         if used:
-            yield f"<tr class=dim><td colspan=3>nobody’s: {escape(reason)}<td class=n>{_bytes(used)}<td colspan=4></tr>"
+            yield f"<tr class=dim><td colspan=3>nobody: {escape(reason)}<td class=n>{_bytes(used)}<td colspan=4></tr>"
 
 
 def _sources(snapshot: Snapshot) -> str:
@@ -109,8 +110,8 @@ def _sources(snapshot: Snapshot) -> str:
 
 def _bytes(value: int | None) -> str:
     """Return bytes for people, in MiB as HAMi grants them."""
-    return "–" if value is None else f"{value / 2**20:,.0f} MiB"
+    return "?" if value is None else f"{value / 2**20:,.0f} MiB"
 
 
 def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1%}"
+    return "?" if value is None else f"{value:.1%}"

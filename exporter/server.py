@@ -14,6 +14,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client import exposition as text
 from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
+from typing_extensions import override
 
 from exporter import page
 from exporter.metrics import families
@@ -21,9 +23,11 @@ from exporter.metrics import families
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from aiohttp.typedefs import Handler
     from prometheus_client.core import Metric as Family
 
     from exporter.config import Address
+    from exporter.labels import Build
     from exporter.snapshot import Snapshot
 
 _NOT_YET: Final = "no snapshot yet: the first is made within a second of the start\n"
@@ -66,20 +70,21 @@ def _qualities(header: str) -> dict[str, float]:
     return qualities
 
 
-class _Collector:
+class _Collector(Collector):
     """Hands one snapshot's families to a prometheus-client registry."""
 
-    def __init__(self, snapshot: Snapshot, revision: str) -> None:
-        self._families = families(snapshot, revision)
+    def __init__(self, snapshot: Snapshot, build: Build) -> None:
+        self._families = families(snapshot, build)
 
+    @override
     def collect(self) -> Iterable[Family]:
         return self._families
 
 
-def exposition(snapshot: Snapshot, form: Format, revision: str) -> bytes:
+def exposition(snapshot: Snapshot, form: Format, build: Build) -> bytes:
     """Return the whole scrape: the snapshot's families and the process's own."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(snapshot, revision))  # type: ignore[arg-type]  collect() is all it needs
+    registry.register(_Collector(snapshot, build))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     body = openmetrics.generate_latest(registry) if form.openmetrics else text.generate_latest(registry)
@@ -89,10 +94,10 @@ def exposition(snapshot: Snapshot, form: Format, revision: str) -> bytes:
 class Renderer:
     """Renders the newest snapshot, each format once; lives on one event loop."""
 
-    def __init__(self, current: Callable[[], Snapshot | None], revision: str) -> None:
+    def __init__(self, current: Callable[[], Snapshot | None], build: Build) -> None:
         """`current` returns the newest snapshot, None before the first."""
         self.current = current
-        self._revision = revision
+        self._build = build
         self._of: Snapshot | None = None
         self._rendered: dict[Format, asyncio.Future[bytes]] = {}
 
@@ -105,7 +110,7 @@ class Renderer:
             self._of, self._rendered = snapshot, {}
         if form not in self._rendered:
             loop = asyncio.get_running_loop()
-            self._rendered[form] = loop.run_in_executor(None, exposition, snapshot, form, self._revision)
+            self._rendered[form] = loop.run_in_executor(None, exposition, snapshot, form, self._build)
         return await asyncio.shield(self._rendered[form])
 
 
@@ -155,10 +160,10 @@ def health_application(renderer: Renderer) -> web.Application:
 
 
 @web.middleware
-async def _harden(request: web.Request, handler: Callable[[web.Request], web.StreamResponse]) -> web.StreamResponse:
-    """Send what every answer should carry; errors are plain sentences."""
+async def _harden(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let no browser guess what an answer is."""
     try:
-        response: web.StreamResponse = await handler(request)  # type: ignore[misc]
+        response = await handler(request)
     except web.HTTPException as error:
         error.headers["X-Content-Type-Options"] = "nosniff"
         raise

@@ -1,0 +1,178 @@
+"""The command `vgpu-exporter`: words in, one role started, an exit code out (0 done, 1 failed, 2 wrong use)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from typing_extensions import override
+
+from exporter import __version__, config, logs
+from exporter.errors import CaptureError, ConfigError, ExporterError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_FAILED, _WRONG_USE = 1, 2
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong."""
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (see {self.prog} --help)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        given = _parser().parse_args(arguments)
+        given.run(given)
+    except (ConfigError, CaptureError) as error:
+        print(f"vgpu-exporter: {error}", file=sys.stderr)  # noqa: T201
+        return _WRONG_USE
+    except ExporterError as error:
+        print(f"vgpu-exporter: {error}", file=sys.stderr)  # noqa: T201
+        return _FAILED
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="vgpu-exporter", description="Who really uses the shared GPUs of a HAMi cluster.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"vgpu-exporter {__version__} ({_revision()})")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    _add_node(commands.add_parser("node", help="measure this node and serve /metrics", allow_abbrev=False))
+    _add_demo(
+        commands.add_parser("demo", help="the same on a recorded node: no GPU or cluster needed", allow_abbrev=False)
+    )
+    _add_capture(commands.add_parser("capture", help="record this node for a bug report or a test", allow_abbrev=False))
+    return parser
+
+
+def _add_node(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help="YAML file with the same names as these flags")
+    for setting in config.NODE:
+        text = setting.help + (f" [{_shown(setting.default)}]" if _shown(setting.default) else "")
+        if setting.switch:
+            parser.add_argument(
+                f"--{setting.name}", action="append_const", const="true", default=argparse.SUPPRESS, help=text
+            )
+        else:
+            parser.add_argument(
+                f"--{setting.name}", action="append", metavar=setting.metavar, default=argparse.SUPPRESS, help=text
+            )
+    parser.set_defaults(run=_node)
+
+
+def _shown(default: str | tuple[str, ...] | None) -> str:
+    return ", ".join(default) if isinstance(default, tuple) else default or ""
+
+
+def _node(given: argparse.Namespace) -> None:
+    from exporter.roles.node import serve  # noqa: PLC0415  demo needs neither driver nor cluster
+
+    def resolve() -> config.NodeSettings:
+        path = given.config or os.environ.get("VGPU_EXPORTER_CONFIG")
+        flags = {name.replace("_", "-"): texts for name, texts in vars(given).items() if name not in ("run", "config")}
+        return config.node_settings(flags, os.environ, _read(path) if path else None)
+
+    serve(resolve(), _revision(), resolve)
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    from exporter.roles.demo import RECORDING  # noqa: PLC0415  only where it is needed
+
+    parser.add_argument("--capture", metavar="FILE", type=Path, default=RECORDING, help="another recording")
+    parser.add_argument("--speed", metavar="N", type=_factor, default=1.0, help="play so many times as fast [1]")
+    parser.add_argument("--loop", action="store_true", help="begin again at the end")
+    parser.add_argument("--hold", metavar="SECOND", type=_second, help="play to that second and stay there [the end]")
+    parser.add_argument(
+        "--listen", metavar="HOST:PORT", action="append", help="address of the endpoint [localhost:9836]"
+    )
+    parser.set_defaults(run=_demo)
+
+
+def _demo(given: argparse.Namespace) -> None:
+    from exporter.roles.demo import DemoSettings, play  # noqa: PLC0415
+
+    logs.configure("text", "warning")
+    listen = tuple(_address(text) for text in given.listen or ["127.0.0.1:9836"])
+    play(DemoSettings(given.capture, given.speed, given.loop, given.hold, listen), _revision(), _announce)
+
+
+def _announce(urls: list[str]) -> None:
+    """Tell people where to look."""
+    print(f"Playing a recorded H200. Open {urls[0]} in a browser; Prometheus reads {urls[0]}metrics", flush=True)  # noqa: T201
+    print("Ctrl-C ends it.", flush=True)  # noqa: T201
+
+
+def _add_capture(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", metavar="FILE", type=Path, required=True, help="the file to write, .jsonl.gz")
+    parser.add_argument("--seconds", metavar="N", type=_factor, default=60.0, help="how long to record [60]")
+    parser.add_argument("--no-redact", action="store_true", help="keep the names of node, namespaces, pods, containers")
+    parser.add_argument("--node-name", metavar="NAME", default=os.environ.get("NODE_NAME"), help="this node's name")
+    parser.add_argument("--procfs", metavar="PATH", default="/proc", help="the host's procfs [/proc]")
+    parser.add_argument("--kubeconfig", metavar="PATH", help="kubeconfig file")
+    parser.add_argument("--no-kubernetes", action="store_true", help="ask no API server")
+    parser.set_defaults(run=_capture)
+
+
+def _capture(given: argparse.Namespace) -> None:
+    from exporter.roles.capture import CaptureSettings, record  # noqa: PLC0415
+
+    logs.configure("text", "warning")
+    if not given.node_name:
+        raise ConfigError("--node-name is not set: give it, or NODE_NAME")
+    record(
+        CaptureSettings(
+            out=given.out,
+            seconds=given.seconds,
+            redact=not given.no_redact,
+            node=given.node_name,
+            procfs=given.procfs,
+            kubeconfig=given.kubeconfig,
+            kubernetes=not given.no_kubernetes,
+        )
+    )
+
+
+def _factor(text: str) -> float:
+    value = _second(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def _second(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e6:  # noqa: PLR2004  also refuses nan
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
+    return value
+
+
+def _address(text: str) -> config.Address:
+    try:
+        return config.address(text)
+    except ValueError as error:
+        raise ConfigError(f"--listen: {text!r} is not {error}") from None
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config: {path} cannot be read: {error}") from error
+
+
+def _revision() -> str:
+    """Return the source revision that the image was built from."""
+    return os.environ.get("VGPU_EXPORTER_REVISION", "unknown")

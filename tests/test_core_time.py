@@ -1,0 +1,268 @@
+"""Law 9: which core time may be booked, and that what is booked adds up to the truth."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.core_time import MAX_INTERVALS, MAX_SILENT_READS, Progress, Step, advance
+from exporter.model import CoreReading, SmSample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SECOND = 1_000_000
+NOON = 1_800_000_000 * SECOND
+HOUR = 3600
+
+
+@dataclass
+class Watch:
+    """One GPU that is read again and again; times are seconds after noon."""
+
+    progress: Progress
+
+    def read(self, now: float, *samples: tuple[int, float, float], busy: bool | None = None) -> Step:
+        """Take an answer of (PID, stamp, percent) samples; `busy` as the samples say, unless given."""
+        core = CoreReading(
+            self.progress.last_seen_us,
+            at(now),
+            tuple(SmSample(pid, at(stamp), percent) for pid, stamp, percent in samples),
+        )
+        step = advance(self.progress, core, busy=bool(samples) if busy is None else busy, interval=1.0)
+        self.progress = step.progress
+        return step
+
+
+def at(seconds: float) -> int:
+    """Return Unix microseconds."""
+    return NOON + round(seconds * SECOND)
+
+
+def begun() -> Watch:
+    """Return a watch that has had its first answer, which ended at noon."""
+    watch = Watch(Progress(at(-1)))
+    watch.read(0, (7, 0.0, 50))
+    return watch
+
+
+# ---------------------------------------------------------------- what is booked
+
+
+def test_the_first_answer_books_nothing() -> None:
+    """What happened before the program watched is not its to book; the next window begins where that answer ended."""
+    watch = Watch(Progress(at(-1)))
+    step = watch.read(0, (7, -0.1, 100))
+    assert step == Step(Progress(at(-0.1), started=True))
+
+
+def test_a_window_runs_from_newest_stamp_to_newest_stamp() -> None:
+    """The stamps of the PIDs differ: one window for all of them, up to the newest, and each PID's age."""
+    step = begun().read(1, (7, 0.9, 50), (8, 0.7, 25))
+    assert step.window is not None
+    assert step.window.seconds == pytest.approx(0.9)
+    assert step.window.busy == pytest.approx({7: 0.45, 8: 0.225})
+    assert step.window.ages == pytest.approx({7: 0.1, 8: 0.3})
+    assert step.progress.last_seen_us == at(0.9)
+
+
+def test_of_several_samples_of_a_pid_the_newest_counts() -> None:
+    """Some drivers answer the way there too; only the newest is the average up to now."""
+    step = begun().read(1, (7, 0.4, 100), (7, 0.8, 50), (7, 0.6, 100))
+    assert step.window is not None
+    assert step.window.busy == pytest.approx({7: 0.4})
+
+
+def test_no_process_is_busier_than_the_whole_gpu() -> None:
+    """An impossible percentage is taken as 100."""
+    step = begun().read(1, (7, 1.0, 250))
+    assert step.window is not None
+    assert step.window.busy == pytest.approx({7: 1.0})
+
+
+def test_idle_time_is_observed_time() -> None:
+    """Without samples on an idle GPU the window closes without anyone busy, short of what may still be under way."""
+    step = begun().read(1, busy=False)
+    assert step.window is not None
+    assert step.window.seconds == pytest.approx(0.5)
+    assert step.window.busy == {}
+
+
+def test_idle_time_that_is_not_certain_yet_waits() -> None:
+    """Less than half a second after the last stamp nothing is booked, and nothing is lost."""
+    watch = begun()
+    step = watch.read(0.4, busy=False)
+    assert (step.window, step.gap) == (None, False)
+    assert watch.progress.last_seen_us == at(0)
+    late = watch.read(1.4, (7, 1.2, 100))
+    assert late.window is not None
+    assert late.window.seconds == pytest.approx(1.2)
+
+
+def test_a_late_answer_books_the_whole_span() -> None:
+    """A read that took four intervals loses nothing: the driver averages over all of it."""
+    step = begun().read(4, (7, 4.0, 25))
+    assert step.window is not None
+    assert step.window.busy == pytest.approx({7: 1.0})
+
+
+# ---------------------------------------------------------------- where the chain breaks
+
+
+def test_a_minute_asleep_books_nothing() -> None:
+    """After SIGSTOP and SIGCONT the window is longer than anything that we watched: a gap, then on from there."""
+    watch = begun()
+    step = watch.read(60, (7, 59.9, 100))
+    assert (step.window, step.gap) == (None, True)
+    after = watch.read(61, (7, 60.9, 100))
+    assert after.window is not None
+    assert after.window.seconds == pytest.approx(1.0)
+
+
+def test_a_minute_asleep_on_an_idle_gpu_books_nothing() -> None:
+    """Idle time that was not watched is no observed time either."""
+    step = begun().read(60, busy=False)
+    assert (step.window, step.gap) == (None, True)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_stepped_clock_books_nothing(hours: int, *, busy: bool) -> None:
+    """An hour forward or back, busy or idle, is a gap; what follows on the new clock is booked again."""
+    watch = begun()
+    now = 1 + hours * HOUR
+    step = watch.read(now, *([(7, now, 100.0)] if busy else []))
+    assert (step.window, step.gap) == (None, True)
+    after = watch.read(now + 1, (7, now + 1, 100))
+    assert after.window is not None
+    assert 1 <= after.window.seconds <= 1.5  # idle time ends half a second before the answer
+
+
+def test_a_driver_silent_since_a_step_back_is_asked_anew() -> None:
+    """Asked from a stamp that lies ahead, the driver has no sample for a busy GPU: the third such answer is a gap."""
+    watch = begun()
+    silent = [watch.read(second - HOUR, busy=True) for second in (1, 2, 3)]
+    assert [(step.window, step.gap) for step in silent] == [(None, False), (None, False), (None, True)]
+    after = watch.read(4 - HOUR, (7, 4 - HOUR, 100))
+    assert after.window is not None
+    assert after.window.seconds == pytest.approx(1.0)
+
+
+def test_an_answer_ends_the_silence() -> None:
+    """Two silent reads, an answer, two silent reads: no gap, and the answer books the whole span."""
+    watch = begun()
+    steps = [
+        watch.read(1, busy=True),
+        watch.read(2, busy=True),
+        watch.read(3, (7, 3.0, 100)),
+        watch.read(4, busy=True),
+        watch.read(5, busy=True),
+    ]
+    assert not any(step.gap for step in steps)
+    assert [step.window and step.window.seconds for step in steps] == [None, None, pytest.approx(3.0), None, None]
+
+
+def test_a_stamp_that_does_not_move_books_nothing() -> None:
+    """The same news twice is a window of no length."""
+    watch = begun()
+    step = watch.read(1, (7, 0.0, 100))
+    assert (step.window, step.gap) == (None, True)
+
+
+# ---------------------------------------------------------------- for all histories
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one reading finds: `passed` seconds after the last, samples so many seconds old, and a clock step before."""
+
+    passed: float
+    lags: tuple[float, ...]
+    busy: bool
+    step: int = 0
+
+
+def answers(*steps: int) -> st.SearchStrategy[list[Answer]]:
+    """Histories of readings, some late, some without samples; before each the clock makes one of these steps."""
+    passed = st.one_of(st.floats(0.05, 2), st.floats(0.05, 30))
+    lags = st.lists(st.floats(0, 1), max_size=4).map(tuple)
+    return st.lists(st.builds(Answer, passed, lags, st.booleans(), st.sampled_from(steps)), max_size=30)
+
+
+def play(history: Iterable[Answer]) -> list[tuple[Step, float, float]]:
+    """Read on a GPU; return each step with the moments (seconds) between which it asked."""
+    watch, now, steps = Watch(Progress(at(0))), 0.0, []
+    for answer in history:
+        now += answer.passed + answer.step
+        asked_from = (watch.progress.last_seen_us - NOON) / SECOND
+        stamps = [now - min(lag, answer.passed) for lag in answer.lags]
+        fresh = [(pid, stamp, 100 / len(stamps)) for pid, stamp in enumerate(stamps, 1) if at(stamp) > at(asked_from)]
+        step = watch.read(now, *fresh, busy=answer.busy or bool(fresh))
+        steps.append((step, asked_from, (step.progress.last_seen_us - NOON) / SECOND))
+    return steps
+
+
+@given(answers(0))
+def test_windows_follow_each_other_without_overlap(history: list[Answer]) -> None:
+    """Each window lies behind the one before, and together they are no longer than the time that passed."""
+    booked = [(begin, end, step.window.seconds) for step, begin, end in play(history) if step.window is not None]
+    assert all(seconds == pytest.approx(end - begin) for begin, end, seconds in booked)
+    assert all(later[0] >= earlier[1] - 1e-6 for earlier, later in pairwise(booked))
+    assert sum(seconds for _, _, seconds in booked) <= sum(answer.passed for answer in history) + 1e-6
+
+
+@given(answers(0, 0, 0, -HOUR, HOUR))
+def test_no_window_is_longer_than_was_watched(history: list[Answer]) -> None:
+    """Whatever the clock does, a window is positive and at most five intervals, and its shares fit into it."""
+    for step, _, _ in play(history):
+        if step.window is not None:
+            assert 0 < step.window.seconds <= MAX_INTERVALS
+            assert sum(step.window.busy.values()) <= step.window.seconds + 1e-6
+            assert not step.gap
+
+
+@given(answers(0, 0, 0, -HOUR, HOUR))
+def test_the_first_answer_never_books(history: list[Answer]) -> None:
+    """Whatever it says."""
+    assert all(step.window is None for step, _, _ in play(history)[:1])
+
+
+@given(answers(0, 0, 0, -HOUR, HOUR), st.integers(MAX_SILENT_READS + 2, 10))
+def test_every_break_heals(history: list[Answer], quiet: int) -> None:
+    """However a history went, a GPU that is read and busy every second is booked again after a few reads."""
+    watch, now = Watch(Progress(at(0))), 0.0
+    for answer in history:
+        now += answer.passed + answer.step
+        watch.read(now, *((pid, now - lag, 10.0) for pid, lag in enumerate(answer.lags, 1)), busy=answer.busy)
+    windows = []
+    for second in range(quiet):
+        stamp = now + second + 1
+        fresh = [(7, stamp, 100.0)] if at(stamp) > watch.progress.last_seen_us else []
+        windows.append(watch.read(stamp, *fresh, busy=True).window)
+    assert windows[-1] is not None
+    assert windows[-1].busy == pytest.approx({7: windows[-1].seconds})
+
+
+@given(st.lists(st.sampled_from([7, 8, 9]), min_size=40, max_size=300), st.data())
+def test_what_is_booked_adds_up_to_what_the_driver_sampled(turns: list[int], data: st.DataObject) -> None:
+    """A driver books each 200 ms on one process and answers averages: their sum is each process's turns."""
+    slot, reads = 0.2, [0]
+    while reads[-1] < len(turns) - 1:
+        reads.append(min(len(turns) - 1, reads[-1] + data.draw(st.integers(1, 20))))
+    watch, booked = Watch(Progress(at(-1))), Counter[int]()
+    watch.read(0, (turns[0], 0.0, 100))
+    for earlier, later in pairwise(reads):
+        span = turns[earlier + 1 : later + 1]
+        newest = {pid: index * slot for index, pid in enumerate(turns[: later + 1]) if index > earlier}
+        shares = [(pid, stamp, 100 * span.count(pid) / len(span)) for pid, stamp in newest.items()]
+        step = watch.read(later * slot, *shares)
+        assert step.window is not None
+        booked.update(step.window.busy)
+    truth = Counter(turns[1:])
+    assert {pid: booked[pid] for pid in truth} == pytest.approx({pid: slot * count for pid, count in truth.items()})

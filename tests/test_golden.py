@@ -1,0 +1,67 @@
+"""The recorded H200 as scrapes, byte for byte: the diff of a golden file is the review of a change."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from exporter import catalogue
+from exporter.labels import Build
+from exporter.metrics import families
+from exporter.server import _Collector
+from tests.replay import Replay
+
+GOLDEN = Path(__file__).parent / "golden"
+BUILD = Build("node", "0.0.0", "golden", "3.0.0")
+MOMENTS = pytest.mark.parametrize("second", [20, 50, 80], ids=["all-run", "reranker-killed", "escape"])
+
+
+def registry(second: int) -> CollectorRegistry:
+    """Return what a scrape at that second of the recording is made of."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(Replay().until(second + 0.5), BUILD))
+    return registry
+
+
+@MOMENTS
+def test_a_recorded_moment_gives_the_golden_scrape(second: int) -> None:
+    """A recorded moment gives the golden scrape to the byte (UPDATE_GOLDEN=1 writes it anew)."""
+    path = GOLDEN / f"h200-sharing-{second}s.prom"
+    scrape = generate_latest(registry(second)).decode()
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(scrape)
+
+    assert scrape == path.read_text()
+
+
+@MOMENTS
+def test_both_formats_hold_the_same_families(second: int) -> None:
+    """The OpenMetrics output parses and holds the same families, types and samples as the text output."""
+    text = list(parse_text(generate_latest(registry(second)).decode()))
+    modern = list(parse_openmetrics(openmetrics.generate_latest(registry(second)).decode()))
+
+    assert [(family.name, family.type) for family in text] == [(family.name, family.type) for family in modern]
+    assert [family.samples for family in text] == [family.samples for family in modern]
+
+
+@MOMENTS
+def test_a_scrape_publishes_the_catalogue_and_nothing_else(second: int) -> None:
+    """Every published family is in the catalogue, with its type and help; every filled one of the node is published."""
+    published = {
+        sample.name: family for family in families(Replay().until(second + 0.5), BUILD) for sample in family.samples
+    }
+    by_name = {metric.name: metric for metric in catalogue.METRICS}
+    by_name |= {metric.name + "_count": metric for metric in catalogue.METRICS if metric.kind is catalogue.Kind.SUMMARY}
+    by_name |= {metric.name + "_sum": metric for metric in catalogue.METRICS if metric.kind is catalogue.Kind.SUMMARY}
+
+    assert set(published) <= set(by_name)
+    filled = {name for name, metric in by_name.items() if metric.filled and metric.kind is not catalogue.Kind.SUMMARY}
+    assert filled - set(published) == {catalogue.POD_LABELS.name}  # the demo allows no label
+    for name, family in published.items():
+        assert (family.type, family.documentation) == (by_name[name].kind.value, by_name[name].help)
