@@ -6,7 +6,7 @@ slept minute adds anything. What gone containers used stays on their namespace f
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from math import fsum
 from typing import TYPE_CHECKING, Any, Final
@@ -222,10 +222,10 @@ class _Means:
 
     def __init__(self, device: _Device) -> None:
         self._recent = device.recent
-        self._busy: Counter[Owner | str] = Counter()
+        self._busy: defaultdict[Owner | str, float] = defaultdict(float)
         for _, _, split in device.recent:
             for owner, seconds in split.items():
-                self._busy[owner] += seconds  # type: ignore[assignment]  # a Counter of floats
+                self._busy[owner] += seconds
         self._seen = fsum(length for _, length, _ in device.recent)
 
     def of(self, owner: Owner, born: float) -> float | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from exporter.model import Failure, Held, Owner, Process
 from exporter.processes import TICKS
-from exporter.roster import HOST, UNKNOWN_POD, UNKNOWN_PROCESS
+from exporter.roster import HOST, UNKNOWN_POD, UNKNOWN_PROCESS, enclosing_levels
 from exporter.snapshot import DeviceUse, Joined, PairUse
 
 if TYPE_CHECKING:
@@ -135,6 +135,7 @@ class _Tick:
     def __init__(self, roster: Roster | None, processes: ProcessState, carry: Carry) -> None:
         self._roster = roster
         self._processes = processes.processes
+        self._enclosing = enclosing_levels(processes.own_cgroup)
         self._before = carry.owners
         self._owners: dict[int, Owner | str] = {}
         self._used: dict[tuple[str, Owner], int | None] = {}
@@ -209,7 +210,7 @@ class _Tick:
             return UNKNOWN_POD
         owner = self._owners.get(process.pid)
         if owner is None:
-            owner, failure = self._roster.place(process.cgroup)
+            owner, failure = self._roster.place(process.cgroup, self._enclosing)
             if failure:
                 self.failures.add(Failure(failure, f"{process.pid}/{process.start}"))
             self._owners[process.pid] = owner
@@ -237,12 +238,14 @@ class _Tick:
         for uuid, owner in sorted(granted | set(self._count), key=lambda pair: (pair[0], pair[1][1:])):
             container = self._roster.grants[owner]
             grant = next((grant for grant in container.grants if grant.uuid == uuid), None)
-            promised = container.source in ("hami", "none")  # else nothing says which card
+            pod = self._roster.pods[owner.pod_uid]
+            # Else nothing says which card: that of a claim, or what another device plugin gave.
+            promised = container.source in ("hami", "none") and not pod.claims
             known = uuid in self._answered
             yield PairUse(
                 uuid=uuid,
                 owner=owner,
-                pod=self._roster.pods[owner.pod_uid],
+                pod=pod,
                 grant_source=container.source,
                 memory_granted=grant.memory if grant else 0 if promised else None,
                 core_granted=grant.cores if grant else 0.0 if promised else None,

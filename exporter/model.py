@@ -152,11 +152,15 @@ Unreadable = Literal["process_gone", "process_unreadable"]
 
 @dataclass(frozen=True, slots=True)
 class ProcessState:
-    """The answer for the PIDs asked about: a process, or why there is none."""
+    """The answer for the PIDs asked about: a process, or why there is none.
+
+    `own_cgroup` is our own cgroup text, "" if it is not known.
+    """
 
     answered: bool
     processes: Mapping[int, Process | Unreadable]
     status: SourceStatus
+    own_cgroup: str = ""
 
 
 # ---------------------------------------------------------------- what Kubernetes says

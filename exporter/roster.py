@@ -16,6 +16,7 @@ from exporter.model import Failure, Owner
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
+    from exporter.cgroups import CgroupOwner
     from exporter.model import ContainerGrants, Held, Pod
 
 #: The reasons that use can belong to no container (`unlisted` and `mps` come from the accounts).
@@ -41,26 +42,31 @@ class Roster:
     granted: Mapping[tuple[str, str], Held]
     failures: frozenset[Failure]
 
-    def place(self, cgroup: str) -> tuple[Owner | str, str]:
+    def place(self, cgroup: str, enclosing: Collection[CgroupOwner] = ()) -> tuple[Owner | str, str]:
         """Return (whose process it is: an owner, or why nobody's; the failure reason, or "").
 
-        The outermost level that names one of this node's containers decides: what lies below it was
-        made inside that container and can say anything.
+        The outermost level that names a pod decides: what lies below it was made inside that pod and can say
+        anything. `enclosing` are the levels that this whole node lies in, in a cluster nested in another's pod.
         """
         try:
-            levels = parse(cgroup)
+            levels = [level for level in parse(cgroup) if level not in enclosing]
         except ProcError:
             return UNKNOWN_PROCESS, "cgroup_unreadable"
         for level in levels:
-            owner = self.by_container.get(level.container_id)
+            owner = self.by_container.get(level.container_id) or self.by_pod.get(level.pod_uid)
             if owner is not None:
                 return owner, ""
-            if level.pod_uid in self.by_pod:
-                owner = self.by_pod[level.pod_uid]
-                return (owner, "") if owner is not None else (UNKNOWN_POD, "container_unknown")
-        if any(level.pod_uid for level in levels):
-            return UNKNOWN_POD, "pod_unknown"
+            if level.pod_uid:
+                return UNKNOWN_POD, "container_unknown" if level.pod_uid in self.by_pod else "pod_unknown"
         return HOST, ""
+
+
+def enclosing_levels(own_cgroup: str) -> frozenset[CgroupOwner]:
+    """Return the levels outside our own pod, from our own cgroup text: those of a cluster nested in another's pod."""
+    try:
+        return frozenset(parse(own_cgroup)[:-1])
+    except ProcError:
+        return frozenset()
 
 
 def enrol(pods: Collection[Pod] | None, uuids: Collection[str], node: str) -> Roster:

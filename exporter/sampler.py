@@ -111,8 +111,11 @@ class Sampler:
         self._sources.pods.close()
 
     def _enrol(self, pods: PodState, driver: DriverState) -> Roster | None:
-        """Return the roster, made anew only if the pods or the GPUs are others than last time."""
-        if pods.status is not None and pods.status.last_success is None:
+        """Return the roster, made anew only if the pods or the GPUs are others than last time.
+
+        None until the driver has named its GPUs and the API server its pods.
+        """
+        if not driver.answered or (pods.status is not None and pods.status.last_success is None):
             return None
         known = (pods.pods, tuple(device.uuid for device in driver.devices))
         if self._roster is None or not all(a is b or a == b for a, b in zip(known, self._enrolled, strict=True)):

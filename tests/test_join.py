@@ -255,14 +255,26 @@ def test_nested_docker_is_charged_to_the_outer_pod() -> None:
     assert only_pair(result).used == GIB
 
 
-def test_a_nested_cluster_is_charged_to_the_pod_this_kubelet_knows() -> None:
-    """In kind the outer levels are unknown to our API server: the inner pod is charged."""
+@pytest.mark.parametrize("outer", [f"0::/docker/{cid('kind-node')}", cgroup("outer", "kind-node").strip()])
+def test_a_nested_cluster_is_charged_to_its_own_pod(outer: str) -> None:
+    """In kind, on a host's Docker or in another cluster's pod, the levels outside our own pod do not count."""
     inner = cgroup("model", "model/main").removeprefix("0::")
-    outer = cgroup("outer", "kind-node").strip()
+    ours = outer + cgroup("exporter", "exporter/main").removeprefix("0::")
+    found = replace(processes(process(7, outer + inner)), own_cgroup=ours)
 
-    result, _ = joined(driver(reading({7: GIB})), processes(process(7, outer + inner)), MODEL)
+    result, _ = joined(driver(reading({7: GIB})), found, MODEL)
 
     assert only_pair(result).used == GIB
+
+
+def test_a_forged_cgroup_below_a_pod_not_yet_known_charges_nobody() -> None:
+    """A level with an unknown pod's UID ends the search: what lies below it cannot name a victim."""
+    forged = cgroup("brand-new", "x").strip() + INSIDE.removeprefix("0::")
+
+    result, _ = joined(driver(reading({7: GIB})), processes(process(7, forged)), MODEL)
+
+    assert only_pair(result).used == 0
+    assert only_device(result).unattributed == {"host": 0, "unknown_pod": GIB, "unknown_process": 0, "unlisted": 0}
 
 
 def test_a_pods_only_container_is_charged_before_its_status_names_it() -> None:

@@ -142,7 +142,7 @@ class NvmlGpus(Gpus):
             readings = {reader.device.uuid: reader.reading for reader in readers if reader.reading is not None}
         for part in stalled:
             self._health.failed("timeout", f"{part or 'NVML'} has not answered for {self._patience:g} s", part)
-        up = any(now - reading.clock < self._patience for reading in readings.values())
+        up = any(now - reading.clock <= self._patience for reading in readings.values())
         devices = tuple(reader.device for reader in readers)
         return DriverState(now, answered, devices, readings, self._health.status(up=up))
 

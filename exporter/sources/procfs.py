@@ -36,6 +36,7 @@ class ProcFs(Processes):
         self._health: Final = Health("procfs")
         self._known: dict[int, Process] = {}
         self._answered = False
+        self._own_cgroup = ""
 
     @override
     def look_up(self, pids: Collection[int]) -> ProcessState:
@@ -45,12 +46,14 @@ class ProcFs(Processes):
         self._known = {pid: process for pid, process in found.items() if isinstance(process, Process)}
         if up:
             self._health.succeeded(self._monotonic() - begun)
-        return ProcessState(self._answered, found, self._health.status(up=up))
+        return ProcessState(self._answered, found, self._health.status(up=up), self._own_cgroup)
 
     def _alive(self) -> bool:
         """Tell whether this is a procfs at all, so that "no such process" can be believed."""
         try:
             self._read("uptime")
+            if not self._answered:
+                self._own_cgroup = self._read("self/cgroup")
         except OSError as error:
             self._health.failed(
                 "unreadable", f"{self._root}/uptime cannot be read ({error.strerror}): --procfs must name a procfs"

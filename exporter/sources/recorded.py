@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import time
 from dataclasses import replace
+from math import fsum
 from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
@@ -220,8 +221,8 @@ def _mean_window(recent: list[DeviceReading], passed: float) -> CoreWindow | Non
             for reading in recent
             if reading.window and any(process.pid == pid for process in reading.processes or ())
         ]
-        seconds = sum(window.seconds for window in windows)
-        spent = sum(window.busy.get(pid, 0.0) for window in windows)
+        seconds = fsum(window.seconds for window in windows)
+        spent = fsum(window.busy.get(pid, 0.0) for window in windows)
         if spent:
             busy[pid] = spent / seconds * passed
     return CoreWindow(passed, busy, dict.fromkeys(busy, 0.0))
@@ -230,4 +231,4 @@ def _mean_window(recent: list[DeviceReading], passed: float) -> CoreWindow | Non
 def _mean_power(recent: list[DeviceReading]) -> float:
     """Return watts: the mean of the last minute."""
     known = [reading.power for reading in recent if reading.power is not None]
-    return sum(known) / len(known) if known else 0.0
+    return fsum(known) / len(known) if known else 0.0

@@ -1,0 +1,202 @@
+"""The laws of the metric contract, over nodes that hypothesis makes up: any processes, pods, grants and readings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.accounting import Accounting
+from exporter.join import Carry, join
+from exporter.labels import Build
+from exporter.metrics import families
+from exporter.model import CoreWindow, GpuProcess, Memory
+from exporter.snapshot import Snapshot
+from tests.make import GPU, OTHER_GPU, cgroup, driver, pod, process, processes, reading, roster, status, uid
+
+if TYPE_CHECKING:
+    from exporter.model import DeviceReading, Pod, Process
+    from exporter.snapshot import Accounts, Joined
+
+PIDS = st.integers(1, 6)
+NAMES = st.sampled_from(["a", "b", "c"])
+AMOUNTS = st.one_of(st.none(), st.integers(0, 2**40))
+PLACES = st.one_of(
+    st.builds(lambda name, box: cgroup(name, f"{name}/{box}"), NAMES, st.sampled_from(["main", "side"])),
+    st.sampled_from(["0::/user.slice\n", "garbage", cgroup("stranger", "x"), "0::/kubepods.slice\n", ""]),
+)
+GRANTS = st.one_of(
+    st.none(),
+    st.lists(
+        st.builds(lambda uuid, mib, cores: f"{uuid},NVIDIA,{mib},{cores}:;", st.sampled_from([GPU, OTHER_GPU, "GPU-x"]),
+                  st.integers(0, 2**20), st.integers(0, 100)),
+        max_size=3,
+    ).map("".join),
+    st.text(max_size=20),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tick:
+    """One second of a made-up node."""
+
+    readings: tuple[DeviceReading, ...]
+    living: tuple[Process, ...]
+    pods: tuple[Pod, ...] | None
+
+
+@st.composite
+def readings(draw: st.DrawFn, uuid: str) -> DeviceReading:
+    """Return any reading of one GPU; the clock is set when it is played."""
+    listed = draw(st.dictionaries(PIDS, AMOUNTS, max_size=5))
+    mps = draw(st.sets(st.sampled_from(sorted(listed)))) if listed else set()
+    busy = draw(st.none() | st.dictionaries(PIDS, st.floats(0, 1), max_size=4))
+    return reading(
+        uuid=uuid,
+        processes=draw(st.just(tuple(GpuProcess(pid, used, pid in mps) for pid, used in listed.items())) | st.none()),
+        memory=draw(st.none() | st.builds(Memory, st.just(2**41), st.integers(0, 2**41), st.none() | st.just(0))),
+        window=None if busy is None else CoreWindow(1.0, busy, dict.fromkeys(busy, 0.1)),
+        energy=draw(st.none() | st.floats(0, 1e6)),
+        boottime=draw(st.none() | st.just(100.0)),
+    )
+
+
+@st.composite
+def pods(draw: st.DrawFn) -> tuple[Pod, ...] | None:
+    """Return any pods, namesakes among them, or None: they are not known."""
+    if draw(st.integers(0, 9)) == 0:
+        return None
+    return tuple(
+        pod(
+            name,
+            namespace=draw(st.sampled_from(["x", "y"])),
+            containers=draw(st.sampled_from([("main",), ("main", "side")])),
+            granted=draw(GRANTS),
+            uid=uid(name + str(generation)),
+            created=f"2026-01-0{generation + 1}T00:00:00Z",
+            finished=draw(st.booleans()) and draw(st.booleans()),
+        )
+        for name in draw(st.lists(NAMES, unique=True))
+        for generation in range(draw(st.integers(1, 2)))
+    )
+
+
+@st.composite
+def ticks(draw: st.DrawFn) -> Tick:
+    """Return any second of a node with one or two GPUs."""
+    return Tick(
+        tuple(draw(readings(uuid)) for uuid in draw(st.sampled_from([(GPU,), (GPU, OTHER_GPU)]))),
+        tuple(
+            process(
+                pid,
+                draw(PLACES),
+                start=draw(st.sampled_from([10.0, 50.0, 100.0])),
+                comm=draw(st.sampled_from(["w", "nvidia-cuda-mps"])),
+            )
+            for pid in draw(st.sets(PIDS))
+        ),
+        draw(pods()),
+    )
+
+
+def played(node: list[Tick]) -> list[tuple[Joined, Accounts, Snapshot]]:
+    """Play the seconds one after another."""
+    accounting, carry, results = Accounting(started=0.0, longest=10.0), Carry(listed=True), []
+    for second, tick in enumerate(node):
+        now = [replace(one, clock=float(second)) for one in tick.readings]
+        names = None if tick.pods is None else roster(*tick.pods)
+        state = driver(*now)
+        joined, carry = join(state, state.readings, processes(*tick.living), names, carry)
+        accounts = accounting.book(joined)
+        statuses = (status("nvml"), status("procfs"), status("pods"))
+        results.append((joined, accounts, Snapshot("n", float(second), joined, accounts, statuses, None)))
+    return results
+
+
+@given(st.lists(ticks(), min_size=1, max_size=3))
+def test_memory_closes_to_the_byte(node: list[Tick]) -> None:
+    """Used + overcounted = attributed + Σ unattributed, whatever runs there (law 1)."""
+    for joined, _, _ in played(node):
+        for use in joined.devices:
+            if use.unattributed is None:
+                continue
+            assert use.reading is not None
+            assert use.reading.memory is not None
+            assert use.overcounted is not None
+            assert use.attributed is not None
+            assert use.reading.memory.used + use.overcounted == use.attributed + sum(use.unattributed.values())
+
+
+@given(st.lists(ticks(), min_size=1, max_size=4))
+def test_core_time_closes(node: list[Tick]) -> None:
+    """Attributed core time is what the namespaces are billed, and with the reasons it is all there was (law 1)."""
+    windows: dict[str, float] = {}
+    seen: set[str] = set()
+    for tick, (_, accounts, _) in zip(node, played(node), strict=True):
+        for one in tick.readings:
+            spent = sum(one.window.busy.values()) if one.window else 0.0
+            windows[one.device.uuid] = windows.get(one.device.uuid, 0.0) + spent
+            seen.add(one.device.uuid)
+        for uuid in seen:
+            account = accounts.devices[uuid]
+            billed = [a.busy or 0.0 for (on, _), a in accounts.namespaces.items() if on == uuid]
+            assert account.attributed == pytest.approx(sum(billed))
+            assert account.busy == pytest.approx(account.attributed + sum(account.unattributed.values()))
+            assert account.busy == pytest.approx(windows[uuid])
+
+
+@given(st.lists(ticks(), min_size=1, max_size=3))
+def test_each_series_once_and_bounded(node: list[Tick]) -> None:
+    """No scrape holds a series twice, and there are at most 20 x pairs + 45 x GPUs + 250 (laws 5 and 7)."""
+    for joined, _, snapshot in played(node):
+        samples = [
+            (sample.name, tuple(sorted(sample.labels.items())))
+            for family in families(snapshot, Build("node", "v", "r", "p"))
+            for sample in family.samples
+        ]
+        assert len(samples) == len(set(samples))
+        assert len(samples) <= 20 * len(joined.pairs) + 45 * len(joined.devices) + 250
+
+
+@given(st.lists(ticks(), min_size=2, max_size=4))
+def test_counters_never_go_back(node: list[Tick]) -> None:
+    """A counter of a series that stays never falls; only a re-created pod begins anew (law 3)."""
+    before: dict[tuple[str, tuple[object, ...]], float] = {}
+    for joined, accounts, _ in played(node):
+        now: dict[tuple[str, tuple[object, ...]], float] = {}
+        for (uuid, owner), pair in accounts.pairs.items():
+            now["pair", (uuid, owner)] = pair.busy or 0.0
+        for key, namespace in accounts.namespaces.items():
+            now["namespace", key] = namespace.busy or 0.0
+        for uuid, device in accounts.devices.items():
+            now["device", (uuid,)] = device.busy
+        if joined.pod_uids is not None:
+            gone = {key for key in before if key[0] == "pair" and key[1][1].pod_uid not in joined.pod_uids}  # type: ignore[attr-defined]
+            before = {key: value for key, value in before.items() if key not in gone}
+        assert all(now[key] >= value for key, value in before.items() if key in now)
+        before |= now
+
+
+@given(st.lists(ticks(), min_size=1, max_size=2), st.sampled_from(["a", "b", "c"]))
+def test_a_tenants_annotation_moves_no_other_tenants_numbers(node: list[Tick], liar: str) -> None:
+    """Whatever one pod's annotation says, the use and grants of all others stay as they are (law 8)."""
+    honest = [[pair for pair in joined.pairs if pair.owner.pod != liar] for joined, _, _ in played(node)]
+    forged = [Tick(tick.readings, tick.living, _with_a_lie(tick.pods, liar)) for tick in node]
+
+    for before, (joined, _, _) in zip(honest, played(forged), strict=True):
+        assert before == [pair for pair in joined.pairs if pair.owner.pod != liar]
+
+
+def _with_a_lie(known: tuple[Pod, ...] | None, liar: str) -> tuple[Pod, ...] | None:
+    """Return the pods with one of them claiming the whole GPU."""
+    if known is None:
+        return None
+    lie = {"hami.io/vgpu-devices-allocated": f"{GPU},NVIDIA,999999,100:;" * 2, "hami.io/vgpu-node": "node-a"}
+    return tuple(
+        pod(one.name, namespace=one.namespace, containers=one.containers, uid=one.uid, created=one.created,
+            finished=one.finished, annotations=lie if one.name == liar else one.annotations)
+        for one in known
+    )  # fmt: skip
