@@ -6,9 +6,9 @@ used raises ConfigError, which names the setting, where it came from and what wa
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv6Address
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import yaml
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 _LAST_PORT: Final = 65535
+#: A host as the resolver takes it: labels of at most 63 characters between single dots.
+_HOST: Final = re.compile(r"[a-zA-Z0-9_-]{1,63}(\.[a-zA-Z0-9_-]{1,63})*\.?")
 
 
 class Address(NamedTuple):
@@ -53,15 +55,26 @@ class Setting:
 
 def address(text: str) -> Address:
     """Parse `host:port` or `[ipv6]:port`."""
-    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^\[\]:]*)):(\d{1,5})", text)
-    if match is None or int(match[3]) > _LAST_PORT:
+    match = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^\[\]:]*)):([0-9]{1,5})", text)
+    if match is None or int(match[3]) > _LAST_PORT or not _is_host(match[1], match[2]):
         raise ValueError("HOST:PORT or [IPV6]:PORT with a port of at most 65535")
     return Address(match[1] or match[2] or "0.0.0.0", int(match[3]))  # noqa: S104  ":9836" means everywhere
 
 
+def _is_host(ipv6: str | None, name: str) -> bool:
+    """Tell whether one can ask to listen there at all; whether it can be had shows only then."""
+    if ipv6 is None:
+        return name == "" or _HOST.fullmatch(name) is not None
+    try:
+        IPv6Address(ipv6)
+    except AddressValueError:
+        return False
+    return True
+
+
 def seconds(text: str) -> float:
     """Parse a Prometheus-style duration: `500ms`, `1s`, `15m`, `2h`, or a bare number of seconds."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)?", text)
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)?", text)
     if match is None:
         raise ValueError("a duration such as 500ms, 1s, 15m or 2h")
     return float(match[1]) * {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}[match[2]]
@@ -101,7 +114,16 @@ def _label_key(text: str) -> str:
 
 def _switch(text: str) -> bool:
     try:
-        return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
+        return {
+            "true": True,
+            "1": True,
+            "yes": True,
+            "on": True,
+            "false": False,
+            "0": False,
+            "no": False,
+            "off": False,
+        }[text.lower()]
     except KeyError:
         raise ValueError("true or false") from None
 
@@ -166,11 +188,13 @@ def node_settings(flags: Mapping[str, Sequence[str]], environment: Mapping[str, 
     """Resolve the node role's settings; `flags` maps names to the texts given, `file` is the YAML text."""
     given = _from_file(file, NODE) if file is not None else {}
     if "NODE_NAME" in environment:
-        given.setdefault("node-name", ("NODE_NAME", (environment["NODE_NAME"],)))
+        given["node-name"] = "NODE_NAME", (environment["NODE_NAME"],)
     values = {setting.name.replace("-", "_"): _resolve(setting, flags, environment, given) for setting in NODE}
     if values["node_name"] is None:
         raise ConfigError("--node-name is not set: give it, or NODE_NAME (in a pod: from spec.nodeName)")
     settings = NodeSettings(**values)
+    if not settings.listen:
+        raise ConfigError("--listen is empty: HOST:PORT was expected at least once")
     _check_label_names(settings.pod_labels)
     return settings
 
@@ -208,29 +232,38 @@ def _parse(setting: Setting, origin: str, texts: Sequence[str]) -> object:
 def _from_file(text: str, settings: Sequence[Setting]) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Return what the YAML file says: name → (origin, texts)."""
     try:
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"the --config file is not YAML: {str(error)[:300]}") from None
-    if content is None:
+        # The nodes, not their values: a text stays as it was written (a node may be called 0123) and nothing is built.
+        root = yaml.SafeLoader(text).get_single_node()
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
+        raise ConfigError(f"the --config file is not YAML: {' '.join(str(error).split())[:300]}") from None
+    if root is None:
         return {}
-    names = [setting.name for setting in settings]
-    if not isinstance(content, dict):
-        raise ConfigError(f"the --config file must map keys to values; keys are {', '.join(names)}")
-    for key in content:
-        if key not in names:
-            raise ConfigError(f"the --config file has an unknown key {shorten(str(key))}; keys are {', '.join(names)}")
-    return {key: (f"--config file, {key}", _texts(key, value)) for key, value in content.items()}
+    known = {setting.name: setting for setting in settings}
+    if not isinstance(root, yaml.MappingNode):
+        raise ConfigError(f"the --config file must map keys to values; keys are {', '.join(known)}")
+    given: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for key, value in root.value:
+        if not isinstance(key.value, str) or key.value not in known:
+            shown = shorten(key.value) if isinstance(key.value, str) else "that is no text"
+            raise ConfigError(f"the --config file has an unknown key {shown}; keys are {', '.join(known)}")
+        if key.value in given:
+            raise ConfigError(f"the --config file has the key {key.value} twice")
+        given[key.value] = f"--config file, {key.value}", _texts(known[key.value], value)
+    return given
 
 
-def _texts(key: str, value: object) -> tuple[str, ...]:
-    """Return a YAML value as the texts a flag would have had."""
-    if isinstance(value, list) and all(isinstance(item, str | int) for item in value):
-        return tuple(str(item) for item in value)
-    if isinstance(value, bool):
-        return ("true" if value else "false",)
-    if isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
-        return (str(value),)
-    raise ConfigError(f"--config file, {key}: {shorten(repr(value))} is not a text, a number or a list of texts")
+def _texts(setting: Setting, node: yaml.Node) -> tuple[str, ...]:
+    """Return a YAML value as the texts a flag would have had; what it holds instead is not shown: it may be endless."""
+    if _is_text(node):
+        return (node.value,)
+    if setting.repeatable and isinstance(node, yaml.SequenceNode) and all(map(_is_text, node.value)):
+        return tuple(item.value for item in node.value)
+    expected = "a text, a number or a list of those" if setting.repeatable else "one text or number"
+    raise ConfigError(f"--config file, {setting.name}: {node.id} is not {expected}")
+
+
+def _is_text(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.tag != "tag:yaml.org,2002:null"
 
 
 def _check_label_names(keys: Sequence[str]) -> None:
@@ -238,6 +271,6 @@ def _check_label_names(keys: Sequence[str]) -> None:
     spelt: dict[str, str] = {}
     for key in keys:
         name = re.sub(r"[^a-zA-Z0-9]", "_", key)
-        if name in spelt:
+        if spelt.get(name, key) != key:
             raise ConfigError(f"--pod-labels: {spelt[name]} and {key} would both be published as label_{name}")
         spelt[name] = key

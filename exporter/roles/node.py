@@ -12,13 +12,14 @@ from exporter.metrics import built
 from exporter.sampler import Sampler, Sources
 from exporter.server import Renderer, Server
 from exporter.service import run
+from exporter.sources.driver import LIBRARY_PATHS
 from exporter.sources.no_pods import NoPods
 from exporter.sources.nvml import NvmlGpus
 from exporter.sources.pods import WatchedPods
 from exporter.sources.procfs import ProcFs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from exporter.config import NodeSettings
     from exporter.sources import Pods
@@ -26,11 +27,20 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def serve(settings: NodeSettings, revision: str, reload: Callable[[], NodeSettings]) -> None:
-    """Measure this node and serve until a signal ends it; `reload` resolves the settings anew on SIGHUP."""
+def serve(
+    settings: NodeSettings,
+    revision: str,
+    reload: Callable[[], NodeSettings],
+    *,
+    library_paths: Sequence[str] = LIBRARY_PATHS,
+) -> None:
+    """Measure this node and serve until a signal ends it; `reload` resolves the settings anew on SIGHUP.
+
+    `library_paths` is where NVML may lie: no setting, because whoever sets it says what the numbers are.
+    """
     logs.configure(settings.log_format, settings.log_level)
     pods = _pods(settings)
-    sources = Sources(NvmlGpus(settings.interval), ProcFs(settings.procfs), pods)
+    sources = Sources(NvmlGpus(settings.interval, library_paths), ProcFs(settings.procfs), pods)
     sampler = Sampler(settings.node_name, sources, settings.interval)
     server = Server(Renderer(sampler.current, built(revision)))
     run(

@@ -234,7 +234,7 @@ class NvmlGpus(Gpus):
                 self._turn.wait_for(lambda: self._closed or self._needed())
                 self._turn.wait_for(lambda: self._closed, delay)
                 self._turn.wait_for(lambda: self._closed or self._idle() or not self._needed())
-                if self._needed() and self._idle() and not self._closed:
+                if self._needed() and not self._closed:
                     self._stale = True
                     self._starting.begin(self._clock())
                     return True
@@ -267,8 +267,6 @@ class NvmlGpus(Gpus):
         try:
             return self._gpu(*self._driver.identify(index))
         except CallError as error:
-            if error.scope is Scope.DRIVER:
-                raise
             self._health.failed(error.reason, str(error), part=f"GPU {index}")
             return None
 
