@@ -6,7 +6,7 @@ slept minute adds anything. What gone containers used stays on their namespace f
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from math import fsum
 from typing import TYPE_CHECKING, Any, Final
@@ -29,7 +29,7 @@ MEAN_FROM: Final = 15.0
 
 @dataclass(slots=True)
 class _Device:
-    """One GPU's running sums; `recent` holds (clock, length, GPU-seconds by owner) of the last minute's windows."""
+    """One GPU's running sums; `windows` holds (clock, length) of those of the last minute that could be attributed."""
 
     reading: DeviceReading
     timed: bool = False
@@ -37,18 +37,22 @@ class _Device:
     unattributed: dict[str, float] = field(default_factory=lambda: dict.fromkeys(CORE_REASONS, 0.0))
     energy: float = 0.0
     energy_unattributed: float = 0.0
-    recent: deque[tuple[float, float, Mapping[Owner | str, float]]] = field(default_factory=deque)
+    windows: deque[tuple[float, float]] = field(default_factory=deque)
     utilizations: deque[tuple[float, float]] = field(default_factory=deque)
 
 
 @dataclass(slots=True)
 class _Pair:
-    """One container's running sums on one GPU; `born` is the reading's clock when it appeared."""
+    """One container's running sums on one GPU; `born` is the reading's clock when it appeared.
+
+    `shares` holds (clock, GPU-seconds) of the last minute's windows in which it was busy.
+    """
 
     born: float
     last_active: float
     busy: float = 0.0
     energy: float = 0.0
+    shares: deque[tuple[float, float]] = field(default_factory=deque)
 
 
 @dataclass(slots=True)
@@ -121,11 +125,13 @@ class Accounting:
             device.utilizations.append((reading.clock, reading.utilization))
         if reading.window is not None:
             split = use.core_owners
-            if split is None:  # while attribution is not possible
-                split = {UNKNOWN_PROCESS: fsum(reading.window.busy.values())}
+            if split is not None:
+                device.windows.append((reading.clock, reading.window.seconds))
+            else:
+                split = {UNKNOWN_PROCESS: fsum((*reading.window.busy.values(), reading.window.unplaced))}
             joules -= self._book_window(device, reading, reading.window, split, joules)
         device.energy_unattributed += joules
-        _forget(device.recent, reading.clock)
+        _forget(device.windows, reading.clock)
         _forget(device.utilizations, reading.clock)
 
     def _book_holdings(self, uuid: str, passed: float, joined: Joined) -> None:
@@ -151,7 +157,6 @@ class Accounting:
         uuid = reading.device.uuid
         per_second = joules / max(window.seconds, fsum(split.values()))
         device.observed += window.seconds
-        device.recent.append((reading.clock, window.seconds, split))
         booked = 0.0
         for owner, seconds in split.items():
             if isinstance(owner, str):
@@ -159,27 +164,27 @@ class Accounting:
                 continue
             energy = seconds * per_second
             booked += energy
-            self._book_owner(uuid, owner, seconds, energy, reading.wall)
+            self._book_owner((uuid, owner), seconds, energy, reading)
         return booked
 
-    def _book_owner(self, uuid: str, owner: Owner, seconds: float, energy: float, wall: float) -> None:
+    def _book_owner(self, key: tuple[str, Owner], seconds: float, energy: float, reading: DeviceReading) -> None:
         """Book GPU-seconds and joules on a namespace and, while its pod is known, on the pair."""
+        uuid, owner = key
         account = self._namespace(uuid, owner.namespace)
         account.busy += seconds
         account.energy += energy
-        pair = self._pairs.get((uuid, owner))
-        if pair is not None:
+        pair = self._pairs.get(key)
+        if pair is not None and seconds > 0:
             pair.busy += seconds
             pair.energy += energy
-            if seconds > 0:
-                pair.last_active = wall
+            pair.last_active = reading.wall
+            pair.shares.append((reading.clock, seconds))
 
     def _state(self, joined: Joined) -> Accounts:
         """Return all accounts as values; pairs only those that this tick shows."""
-        means = {uuid: _Means(device) for uuid, device in self._devices.items()}
         return Accounts(
             devices={uuid: self._device_account(uuid, device) for uuid, device in self._devices.items()},
-            pairs={(pair.uuid, pair.owner): self._pair_account(pair, means.get(pair.uuid)) for pair in joined.pairs},
+            pairs={(pair.uuid, pair.owner): self._pair_account(pair.uuid, pair.owner) for pair in joined.pairs},
             namespaces={key: self._namespace_account(key[0], account) for key, account in self._namespaces.items()},
             failures=dict(self._failures),
         )
@@ -210,31 +215,19 @@ class Accounting:
         busy, energy = self._told(uuid, account.busy, account.energy)
         return NamespaceAccount(busy, account.memory_used, account.memory_granted, account.core_granted, energy)
 
-    def _pair_account(self, pair: PairUse, means: _Means | None) -> PairAccount:
-        account = self._pairs[pair.uuid, pair.owner]
-        utilization = means.of(pair.owner, account.born) if means else None
-        busy, energy = self._told(pair.uuid, account.busy, account.energy)
-        return PairAccount(busy, energy, account.last_active, utilization)
+    def _pair_account(self, uuid: str, owner: Owner) -> PairAccount:
+        account = self._pairs[uuid, owner]
+        busy, energy = self._told(uuid, account.busy, account.energy)
+        return PairAccount(busy, energy, account.last_active, self._mean(uuid, account))
 
-
-class _Means:
-    """The means of one GPU's last minute, summed once for all containers on it."""
-
-    def __init__(self, device: _Device) -> None:
-        self._recent = device.recent
-        self._busy: defaultdict[Owner | str, float] = defaultdict(float)
-        for _, _, split in device.recent:
-            for owner, seconds in split.items():
-                self._busy[owner] += seconds
-        self._seen = fsum(length for _, length, _ in device.recent)
-
-    def of(self, owner: Owner, born: float) -> float | None:
-        """Return the owner's share of the observed part of the last minute, of which it must have lived 15 s."""
-        seen, busy = self._seen, self._busy[owner]
-        if self._recent and self._recent[0][0] <= born:
-            lived = [(length, split.get(owner, 0.0)) for clock, length, split in self._recent if clock > born]
-            seen, busy = fsum(length for length, _ in lived), fsum(share for _, share in lived)
-        return busy / seen if seen >= MEAN_FROM else None
+    def _mean(self, uuid: str, account: _Pair) -> float | None:
+        """Return a pair's share of the observed part of the last minute, of which it must have lived 15 s."""
+        device = self._devices.get(uuid)
+        if device is None:
+            return None
+        _forget(account.shares, device.reading.clock)
+        seen = fsum(length for clock, length in device.windows if clock > account.born)
+        return fsum(share for _, share in account.shares) / seen if seen >= MEAN_FROM else None
 
 
 def _energy_since(before: DeviceReading, now: DeviceReading) -> float:

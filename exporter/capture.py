@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
+from math import isfinite
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -72,10 +74,16 @@ def decode(lines: Iterable[str]) -> Capture:
 def _line(number: int, text: str, parse: Callable[[dict[str, Any]], T]) -> T:
     """Apply `parse` to one line's object; whatever is wrong with it becomes a CaptureError that names the line."""
     try:
-        return parse(json.loads(text))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return parse(_object(json.loads(text)))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise CaptureError(f"line {number} of the capture: {what}: {shorten(text)}") from error
+
+
+def _object(raw: object) -> dict[str, Any]:
+    if not isinstance(raw, dict):
+        raise TypeError("it is no JSON object")
+    return raw
 
 
 def _header(raw: dict[str, Any]) -> tuple[str, dict[str, Device]]:
@@ -92,21 +100,22 @@ def _frames(numbered: Iterable[tuple[int, str]], devices: Mapping[str, Device]) 
     """Yield the frames; processes and pods carry on from frame to frame."""
     processes: dict[int, Process | Unreadable] = {}
     pods: tuple[Mapping[str, Any], ...] | None = None
+    since = 0.0
     for number, text in numbered:
         raw = _line(number, text, dict)
         if raw.get("kind") == "pods":
-            pods = _line(number, text, lambda line: tuple(dict(item) for item in line["items"]))
+            pods = _line(number, text, lambda line: tuple(_object(item) for item in line["items"]))
         elif raw.get("kind") == "sample":
             processes = processes | _line(number, text, _processes)
-            t, readings = _line(number, text, lambda line: _readings(line, devices))
-            yield Frame(t, readings, MappingProxyType(processes), pods)
+            since, readings = _line(number, text, partial(_readings, devices, since))
+            yield Frame(since, readings, MappingProxyType(processes), pods)
 
 
 def _processes(raw: dict[str, Any]) -> dict[int, Process | Unreadable]:
     seen: dict[int, Process | Unreadable] = {
         int(pid): Process(
             int(pid),
-            float(facts["start"]),
+            _number(facts["start"]),
             str(facts["comm"]),
             str(facts["cgroup"]),
             tuple(int(inner) for inner in facts.get("nspid", ())),
@@ -117,35 +126,66 @@ def _processes(raw: dict[str, Any]) -> dict[int, Process | Unreadable]:
     return seen
 
 
-def _readings(raw: dict[str, Any], devices: Mapping[str, Device]) -> tuple[float, tuple[DeviceReading, ...]]:
-    t, wall_us = float(raw["t"]), int(raw["wall_us"])
-    return t, tuple(_reading(gpu, devices[gpu["uuid"]], t, wall_us) for gpu in raw["gpus"])
+def _readings(
+    devices: Mapping[str, Device], since: float, raw: dict[str, Any]
+) -> tuple[float, tuple[DeviceReading, ...]]:
+    t, wall_us = _number(raw["t"]), _whole(raw["wall_us"])
+    if t < since:
+        raise ValueError(f"its t {t} lies before that of the sample before, {since}")
+    return t, tuple(_reading(gpu, devices, t, wall_us) for gpu in raw["gpus"])
 
 
-def _reading(gpu: dict[str, Any], device: Device, t: float, wall_us: int) -> DeviceReading:
+def _reading(gpu: dict[str, Any], devices: Mapping[str, Device], t: float, wall_us: int) -> DeviceReading:
+    if gpu["uuid"] not in devices:
+        raise ValueError(f"line 1 names no GPU {gpu['uuid']}")
     memory, samples, processes = gpu.get("memory"), gpu.get("process_utilization"), gpu.get("processes")
     return DeviceReading(
-        device=device,
+        device=devices[gpu["uuid"]],
         wall=wall_us / 1e6,
         clock=t,
-        boottime=gpu.get("boottime"),
-        memory=memory and Memory(int(memory["total"]), int(memory["used"]), memory.get("reserved")),
-        utilization=_scaled(gpu.get("utilization"), 0.01),
-        power=_scaled(gpu.get("power_mw"), 0.001),
-        energy=_scaled(gpu.get("energy_mj"), 0.001),
-        temperature=gpu.get("temperature_c"),
+        boottime=_known(_number, gpu.get("boottime")),
+        memory=None
+        if memory is None
+        else Memory(_whole(memory["total"]), _whole(memory["used"]), _known(_whole, memory.get("reserved"))),
+        utilization=_scaled(_known(_number, gpu.get("utilization")), 0.01),
+        power=_scaled(_known(_number, gpu.get("power_mw")), 0.001),
+        energy=_scaled(_known(_number, gpu.get("energy_mj")), 0.001),
+        temperature=_known(_number, gpu.get("temperature_c")),
         processes=None
         if processes is None
-        else tuple(GpuProcess(int(process["pid"]), process["used"], bool(process.get("mps"))) for process in processes),
+        else tuple(
+            GpuProcess(_whole(one["pid"]), _known(_whole, one["used"]), bool(one.get("mps"))) for one in processes
+        ),
         core=None
         if samples is None
         else CoreReading(
-            int(gpu["last_seen_us"]),
-            int(gpu.get("asked_us", wall_us)),
-            tuple(SmSample(int(one["pid"]), int(one["timestamp_us"]), float(one["sm"])) for one in samples),
+            _whole(gpu["last_seen_us"]),
+            _whole(gpu.get("asked_us", wall_us)),
+            tuple(SmSample(_whole(one["pid"]), _whole(one["timestamp_us"]), _number(one["sm"])) for one in samples),
         ),
-        capabilities=gpu.get("capabilities", {}),
+        capabilities={str(name): str(reason) for name, reason in gpu.get("capabilities", {}).items()},
     )
+
+
+def _known(parse: Callable[[Any], T], value: object) -> T | None:
+    """Return a fact that the driver may not have told."""
+    return None if value is None else parse(value)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value < 0:
+        raise ValueError(f"{shorten(str(value))} is no number from 0 on")
+    return value
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{shorten(str(value))} is no whole number from 0 on")
+    return value
+
+
+def _device_samples(raw: list[list[float]] | None) -> tuple[tuple[int, float], ...] | None:
+    return None if raw is None else tuple((int(stamp), float(share)) for stamp, share in raw)
 
 
 def _scaled(value: float | None, factor: float) -> float | None:
@@ -202,6 +242,7 @@ def _gpu(reading: DeviceReading) -> dict[str, Any]:
         "asked_us": core and core.now_us,
         "process_utilization": core is not None
         and [{"pid": one.pid, "timestamp_us": one.timestamp_us, "sm": one.sm} for one in core.samples],
+        "device_samples": core and core.device,
         "capabilities": dict(reading.capabilities),
     }
     return {key: value for key, value in gpu.items() if value is not None and value is not False}

@@ -9,7 +9,7 @@ Metrics with `filled=False` are part of the contract but not published yet.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
@@ -75,13 +75,12 @@ class Metric(Generic[L]):
     help: str
     kind: Kind = Kind.GAUGE
     filled: bool = True
+    #: The name as PromQL spells it, `_total` included.
+    name: str = field(init=False)
 
-    @property
-    def name(self) -> str:
-        """The name as PromQL spells it, `_total` included."""
-        parts = [PREFIX + self.stem, self.unit.value[0]]
-        parts.append("total" if self.kind is Kind.COUNTER else "")
-        return "_".join(part for part in parts if part)
+    def __post_init__(self) -> None:
+        parts = (PREFIX + self.stem, self.unit.value[0], "total" if self.kind is Kind.COUNTER else "")
+        object.__setattr__(self, "name", "_".join(part for part in parts if part))
 
     @property
     def label_names(self) -> tuple[str, ...]:

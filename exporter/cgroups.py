@@ -9,6 +9,7 @@ by depth or by the names above: a level is a pod or a container by its own name,
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from exporter.errors import ProcError, shorten
@@ -37,6 +38,7 @@ class CgroupOwner(NamedTuple):
     container_id: str
 
 
+@lru_cache(maxsize=2048)  # the same few hundred texts come every second
 def parse(text: str) -> tuple[CgroupOwner, ...]:
     """Return the owners on one path of a /proc/<pid>/cgroup text, OUTERMOST first; empty for a host process.
 

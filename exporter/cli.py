@@ -33,12 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = _parser().parse_args(arguments)
         given.run(given)
     except (ConfigError, CaptureError) as error:
-        print(f"vgpu-exporter: {error}", file=sys.stderr)  # noqa: T201
-        return _WRONG_USE
+        return _say(error, _WRONG_USE)
     except ExporterError as error:
-        print(f"vgpu-exporter: {error}", file=sys.stderr)  # noqa: T201
-        return _FAILED
+        return _say(error, _FAILED)
     return 0
+
+
+def _say(error: ExporterError, code: int) -> int:
+    """Tell in one line what is wrong, whatever characters it was said with, and return the exit code."""
+    print(f"vgpu-exporter: {logs.printable(str(error))}", file=sys.stderr)  # noqa: T201
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,20 +79,19 @@ def _shown(default: str | tuple[str, ...] | None) -> str:
 
 
 def _node(given: argparse.Namespace) -> None:
-    from exporter.roles.node import serve  # noqa: PLC0415  demo needs neither driver nor cluster
-
     def resolve() -> config.NodeSettings:
         path = given.config or os.environ.get("VGPU_EXPORTER_CONFIG")
         flags = {name.replace("_", "-"): texts for name, texts in vars(given).items() if name not in ("run", "config")}
         return config.node_settings(flags, os.environ, _read(path) if path else None)
 
-    serve(resolve(), _revision(), resolve)
+    settings = resolve()
+    from exporter.roles.node import serve  # noqa: PLC0415  demo needs neither driver nor cluster
+
+    serve(settings, _revision(), resolve)
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
-    from exporter.roles.demo import RECORDING  # noqa: PLC0415  only where it is needed
-
-    parser.add_argument("--capture", metavar="FILE", type=Path, default=RECORDING, help="another recording")
+    parser.add_argument("--capture", metavar="FILE", type=Path, help="another recording")
     parser.add_argument("--speed", metavar="N", type=_factor, default=1.0, help="play so many times as fast [1]")
     parser.add_argument("--loop", action="store_true", help="begin again at the end")
     parser.add_argument("--hold", metavar="SECOND", type=_second, help="play to that second and stay there [the end]")
@@ -99,17 +102,19 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
 
 
 def _demo(given: argparse.Namespace) -> None:
-    from exporter.roles.demo import DemoSettings, play  # noqa: PLC0415
+    from exporter.roles.demo import RECORDING, DemoSettings, play  # noqa: PLC0415  only where it is needed
 
     logs.configure("text", "warning")
     listen = tuple(_address(text) for text in given.listen or ["127.0.0.1:9836"])
-    play(DemoSettings(given.capture, given.speed, given.loop, given.hold, listen), _revision(), _announce)
+    play(DemoSettings(given.capture or RECORDING, given.speed, given.loop, given.hold, listen), _revision(), _announce)
 
 
 def _announce(urls: list[str]) -> None:
     """Tell people where to look."""
-    print(f"Playing a recorded H200. Open {urls[0]} in a browser; Prometheus reads {urls[0]}metrics", flush=True)  # noqa: T201
-    print("Ctrl-C ends it.", flush=True)  # noqa: T201
+    print(  # noqa: T201
+        f"Playing a recorded node. Open {urls[0]} in a browser; Prometheus reads {urls[0]}metrics\nCtrl-C ends it.",
+        flush=True,
+    )
 
 
 def _add_capture(parser: argparse.ArgumentParser) -> None:

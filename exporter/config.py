@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 _LAST_PORT: Final = 65535
+_NULL: Final = "tag:yaml.org,2002:null"  # YAML's nothing
 #: A host as the resolver takes it: labels of at most 63 characters between single dots.
 _HOST: Final = re.compile(r"[a-zA-Z0-9_-]{1,63}(\.[a-zA-Z0-9_-]{1,63})*\.?")
 
@@ -55,7 +56,7 @@ class Setting:
 
 def address(text: str) -> Address:
     """Parse `host:port` or `[ipv6]:port`."""
-    match = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^\[\]:]*)):([0-9]{1,5})", text)
+    match = re.fullmatch(r"(?:\[([0-9a-zA-Z:.%_-]+)\]|([^\[\]:]*)):([0-9]{1,5})", text)
     if match is None or int(match[3]) > _LAST_PORT or not _is_host(match[1], match[2]):
         raise ValueError("HOST:PORT or [IPV6]:PORT with a port of at most 65535")
     return Address(match[1] or match[2] or "0.0.0.0", int(match[3]))  # noqa: S104  ":9836" means everywhere
@@ -113,19 +114,11 @@ def _label_key(text: str) -> str:
 
 
 def _switch(text: str) -> bool:
-    try:
-        return {
-            "true": True,
-            "1": True,
-            "yes": True,
-            "on": True,
-            "false": False,
-            "0": False,
-            "no": False,
-            "off": False,
-        }[text.lower()]
-    except KeyError:
-        raise ValueError("true or false") from None
+    if text.lower() in ("true", "yes", "on", "1"):
+        return True
+    if text.lower() in ("false", "no", "off", "0"):
+        return False
+    raise ValueError("true or false")
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -236,7 +229,7 @@ def _from_file(text: str, settings: Sequence[Setting]) -> dict[str, tuple[str, t
         root = yaml.SafeLoader(text).get_single_node()
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
         raise ConfigError(f"the --config file is not YAML: {' '.join(str(error).split())[:300]}") from None
-    if root is None:
+    if root is None or root.tag == _NULL:
         return {}
     known = {setting.name: setting for setting in settings}
     if not isinstance(root, yaml.MappingNode):
@@ -258,12 +251,13 @@ def _texts(setting: Setting, node: yaml.Node) -> tuple[str, ...]:
         return (node.value,)
     if setting.repeatable and isinstance(node, yaml.SequenceNode) and all(map(_is_text, node.value)):
         return tuple(item.value for item in node.value)
+    what = "nothing" if isinstance(node, yaml.ScalarNode) else "this list or mapping"
     expected = "a text, a number or a list of those" if setting.repeatable else "one text or number"
-    raise ConfigError(f"--config file, {setting.name}: {node.id} is not {expected}")
+    raise ConfigError(f"--config file, {setting.name}: {what} is not {expected}")
 
 
 def _is_text(node: yaml.Node) -> bool:
-    return isinstance(node, yaml.ScalarNode) and node.tag != "tag:yaml.org,2002:null"
+    return isinstance(node, yaml.ScalarNode) and node.tag != _NULL
 
 
 def _check_label_names(keys: Sequence[str]) -> None:

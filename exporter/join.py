@@ -185,6 +185,8 @@ class _Tick:
         if reading.window is None:
             return None
         split: dict[Owner | str, float] = {}
+        if reading.window.unplaced:
+            split[UNKNOWN_PROCESS] = reading.window.unplaced
         for pid, seconds in reading.window.busy.items():
             owner = self._spender(pid, reading, reading.window)
             split[owner] = split.get(owner, 0.0) + seconds

@@ -22,26 +22,31 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return json.dumps(line)  # all ASCII: what a terminal would obey is escaped, beyond the control characters too
 
 
 class TextLines(logging.Formatter):
-    """`2026-11-22 03:00:00 WARNING message`; control characters that a tenant put into a name are shown escaped."""
+    """`2026-11-22 03:00:00 WARNING message`, and the traceback indented below where there is one.
+
+    A message stays one line, and what a tenant put into a name reaches no terminal: see `printable`.
+    """
 
     @override
     def format(self, record: logging.LogRecord) -> str:
-        line = super().format(record)
-        return "\n".join(
-            "".join(char if char.isprintable() else repr(char)[1:-1] for char in part) for part in line.split("\n")
-        )
+        line = f"{self.formatTime(record, '%Y-%m-%d %H:%M:%S')} {record.levelname} {printable(record.getMessage())}"
+        traceback = self.formatException(record.exc_info).split("\n") if record.exc_info else []
+        return "\n    ".join([line, *map(printable, traceback)])
+
+
+def printable(text: str) -> str:
+    """Return `text` with line ends, control characters and whatever else does not print shown escaped."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def configure(log_format: str, log_level: str) -> None:
     """Send the program's log to standard error in the given format, from the given level on."""
     handler = logging.StreamHandler()
-    handler.setFormatter(
-        JsonLines() if log_format == "json" else TextLines("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
-    )
+    handler.setFormatter(JsonLines() if log_format == "json" else TextLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(log_level.upper())

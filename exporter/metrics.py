@@ -27,19 +27,27 @@ class Families:
     def __init__(self) -> None:
         """Begin with nothing."""
         self._families: dict[str, Family] = {}
+        self._named: dict[tuple[type, NamedTuple], dict[str, str]] = {}
 
     def add(self, metric: Metric[L], sample: L, value: float | None, extra: Mapping[str, str] | None = None) -> None:
         """Add one sample; `None` is not known and adds nothing. `extra` are labels that a setting switched on."""
         if value is not None:
-            named = dict(zip(metric.label_names, sample, strict=True)) | dict(extra or {})
-            self._family(metric).add_sample(metric.name, named, value)
+            named = self._names(metric, sample)
+            self._family(metric).add_sample(metric.name, {**named, **extra} if extra else named, value)
 
     def add_summary(self, metric: Metric[L], sample: L, count: int, total: float) -> None:
         """Add one summary without quantiles."""
-        named = dict(zip(metric.label_names, sample, strict=True))
+        named = self._names(metric, sample)
         family = self._family(metric)
         family.add_sample(metric.name + "_count", named, count)
         family.add_sample(metric.name + "_sum", named, total)
+
+    def _names(self, metric: Metric[L], sample: L) -> dict[str, str]:
+        """Return the labels by name: one and the same for every metric that has this sample's."""
+        named = self._named.get((metric.labels, sample))
+        if named is None:
+            named = self._named[metric.labels, sample] = dict(zip(metric.label_names, sample, strict=True))
+        return named
 
     def _family(self, metric: Metric[Any]) -> Family:
         family = self._families.get(metric.name)

@@ -61,11 +61,16 @@ class SmSample:
 
 @dataclass(frozen=True, slots=True)
 class CoreReading:
-    """The raw answer to "who used the SMs since `last_seen_us`", asked at `now_us` (Unix µs)."""
+    """The raw answer to "who used the SMs since `last_seen_us`", asked at `now_us` (Unix µs).
+
+    `device` has the GPU's own samples since then, (stamp in µs, percent), oldest first; None where
+    the driver does not keep them.
+    """
 
     last_seen_us: int
     now_us: int
     samples: tuple[SmSample, ...]
+    device: tuple[tuple[int, float], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +101,14 @@ class DeviceReading:
 class CoreWindow:
     """A span of really observed core time: its length and each PID's GPU-seconds in it.
 
-    `ages` says how many seconds before the reading the driver stamped each PID's newest sample.
+    `ages` says how many seconds before the reading the driver stamped each PID's newest sample;
+    `unplaced` are GPU-seconds that the driver books on the GPU, but on no PID.
     """
 
     seconds: float
     busy: Mapping[int, float]
     ages: Mapping[int, float]
+    unplaced: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

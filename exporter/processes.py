@@ -5,6 +5,7 @@ Only what outlives hostile names: `comm` may hold blanks, parentheses and newlin
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from exporter.errors import ProcError, shorten
@@ -13,22 +14,23 @@ from exporter.errors import ProcError, shorten
 TICKS: Final = 100
 #: The start time's position behind the `)` of `stat`: field 22 of `man 5 proc`, where field 3 comes first.
 _START: Final = 19
+_TICKS: Final = re.compile(r"[0-9]{1,20}")  # an unsigned 64-bit number
 
 
 def parse_stat(text: str) -> tuple[float, str]:
     """Return (start in seconds since boot, one tick wide; comm) of a /proc/<pid>/stat text."""
     head, _, tail = text.rpartition(")")
-    _, _, comm = head.partition("(")
+    _, opened, comm = head.partition("(")
     fields = tail.split()
-    try:
-        return int(fields[_START]) / TICKS, comm
-    except (IndexError, ValueError):
-        raise ProcError(f"not a /proc/<pid>/stat text: {shorten(text)}") from None
+    if not opened or len(fields) <= _START or not _TICKS.fullmatch(fields[_START]):
+        raise ProcError(f"not a /proc/<pid>/stat text: {shorten(text)}")
+    return int(fields[_START]) / TICKS, comm
 
 
 def parse_nspid(status: str) -> tuple[int, ...]:
     """Return the process's PIDs from the host's namespace inwards, empty if the kernel does not say (`NSpid`)."""
-    for line in status.splitlines():
+    # Not splitlines(): `Name` stands first, and the kernel escapes only the newline in it.
+    for line in status.split("\n"):
         if line.startswith("NSpid:"):
-            return tuple(int(pid) for pid in line.split()[1:] if pid.isdecimal())
+            return tuple(int(pid) for pid in line.split()[1:] if pid.isascii() and pid.isdecimal())
     return ()

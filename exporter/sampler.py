@@ -15,7 +15,7 @@ from exporter.accounting import Accounting
 from exporter.join import Carry, join, pids_of
 from exporter.model import Failure
 from exporter.roster import Roster, enrol
-from exporter.snapshot import Snapshot
+from exporter.snapshot import DeviceUse, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,12 +48,20 @@ class Sources:
 class Sampler:
     """One node's loop; `tick` may also be called by hand, with whatever clocks the sources have."""
 
-    def __init__(self, node: str, sources: Sources, interval: float, wall: Callable[[], float] = time.time) -> None:
-        """`interval` is in seconds; `wall` stamps the snapshots."""
+    def __init__(
+        self,
+        node: str,
+        sources: Sources,
+        interval: float,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`interval` is in seconds; `wall` stamps the snapshots, `monotonic` tells when they are too old."""
         self._node = node
         self._sources = sources
         self._interval = interval
         self._wall = wall
+        self._monotonic = monotonic
         self._accounting = Accounting(started=wall(), longest=stale_after(interval))
         self._carry = Carry()
         self._roster: Roster | None = None
@@ -64,13 +72,16 @@ class Sampler:
         self._stop = threading.Event()
         self._published = 0.0
         self._snapshot: Snapshot | None = None
+        self._withheld: tuple[Snapshot, Snapshot] | None = None
 
     def current(self) -> Snapshot | None:
         """Return the newest snapshot; one too old to be live, should the loop itself be stuck, without its readings."""
         snapshot = self._snapshot
-        if snapshot is None or time.monotonic() - self._published <= stale_after(self._interval):
+        if snapshot is None or self._monotonic() - self._published <= stale_after(self._interval):
             return snapshot
-        return withheld(snapshot)
+        if self._withheld is None or self._withheld[0] is not snapshot:  # one object for all scrapes: rendered once
+            self._withheld = snapshot, withheld(snapshot)
+        return self._withheld[1]
 
     def tick(self) -> Snapshot:
         """Make and publish the next snapshot."""
@@ -88,19 +99,23 @@ class Sampler:
             joined=joined,
             accounts=self._accounting.book(joined),
             statuses=self._statuses(driver, processes, pods, joined),
-            not_ready=None if fresh else joined.blind or "no GPU has a fresh reading",
+            not_ready=None if fresh else "no GPU has a fresh reading" if driver.answered else joined.blind,
         )
-        self._published = time.monotonic()
+        self._published = self._monotonic()
         return self._snapshot
 
+    def attempt(self) -> None:
+        """Tick; a tick that fails is logged and costs itself only."""
+        try:
+            self.tick()
+        except Exception:  # noqa: BLE001  nothing a driver, API server or tenant answers ends the program
+            _log.exception("a tick failed; the last snapshot stays, its timestamp tells its age")
+
     def run(self) -> None:
-        """Tick every interval until stopped; a tick that fails is logged and costs itself only."""
+        """Attempt a tick every interval until stopped."""
         due = time.monotonic()
         while not self._stop.is_set():
-            try:
-                self.tick()
-            except Exception:  # noqa: BLE001  nothing a driver, API server or tenant answers ends the program
-                _log.exception("a tick failed; the last snapshot stays, its timestamp tells its age")
+            self.attempt()
             due = max(due + self._interval, time.monotonic())
             self._stop.wait(max(due - time.monotonic(), 0))
 
@@ -149,7 +164,7 @@ class Sampler:
 def withheld(snapshot: Snapshot) -> Snapshot:
     """Return a snapshot that is too old to be live: only the accounts and the state of the sources, all down."""
     reason = "the sampler is stuck: nothing was read for too long"
-    devices = tuple(replace(use, reading=None, attributed=None, unattributed=None) for use in snapshot.joined.devices)
+    devices = tuple(DeviceUse(use.device, None, use.granted) for use in snapshot.joined.devices)
     return replace(
         snapshot,
         joined=replace(snapshot.joined, devices=devices, pairs=(), blind=reason),

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import logging
+from itertools import chain
+from socket import gaierror
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client import exposition as text
 from prometheus_client.openmetrics import exposition as openmetrics
-from prometheus_client.registry import Collector
-from typing_extensions import override
 
 from exporter import page
+from exporter.exposition import encode
 from exporter.metrics import families
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from aiohttp.typedefs import Handler
-    from prometheus_client.core import Metric as Family
 
     from exporter.config import Address
     from exporter.labels import Build
@@ -33,6 +35,15 @@ if TYPE_CHECKING:
 _NOT_YET: Final = "no snapshot yet: the first is made within a second of the start\n"
 _LONGEST_HEADER: Final = 8190  # bytes, of a request's line or one header
 _LARGEST_BODY: Final = 1  # bytes: nobody sends us anything
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Tell our failures from what a client sent that is no HTTP: anybody could fill the log with that."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+_log = logging.getLogger(__name__)
+_log.addFilter(_is_ours)
 
 
 class Format(NamedTuple):
@@ -50,7 +61,7 @@ class Format(NamedTuple):
 def negotiate(accept: str, accept_encoding: str) -> Format:
     """Choose the format that a client's Accept and Accept-Encoding headers prefer; text if it has no preference."""
     wanted = _qualities(accept)
-    plain = max(wanted.get("text/plain", 0.0), wanted.get("text/*", 0.0))
+    plain = wanted.get("text/plain", wanted.get("text/*", wanted.get("*/*", 0.0)))
     return Format(
         openmetrics=wanted.get("application/openmetrics-text", 0.0) > plain,
         gzipped=_qualities(accept_encoding).get("gzip", 0.0) > 0,
@@ -70,24 +81,12 @@ def _qualities(header: str) -> dict[str, float]:
     return qualities
 
 
-class _Collector(Collector):
-    """Hands one snapshot's families to a prometheus-client registry."""
-
-    def __init__(self, snapshot: Snapshot, build: Build) -> None:
-        self._families = families(snapshot, build)
-
-    @override
-    def collect(self) -> Iterable[Family]:
-        return self._families
-
-
 def exposition(snapshot: Snapshot, form: Format, build: Build) -> bytes:
     """Return the whole scrape: the snapshot's families and the process's own."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(snapshot, build))
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
-    body = openmetrics.generate_latest(registry) if form.openmetrics else text.generate_latest(registry)
+    own = CollectorRegistry()
+    ProcessCollector(registry=own)
+    PlatformCollector(registry=own)
+    body = encode(chain(families(snapshot, build), own.collect()), openmetrics=form.openmetrics)
     return gzip.compress(body, compresslevel=1) if form.gzipped else body
 
 
@@ -118,7 +117,7 @@ def application(renderer: Renderer, note: str = "") -> web.Application:
     """Return the whole endpoint; `note` is a sentence to show on the page for people."""
 
     async def metrics(request: web.Request) -> web.Response:
-        form = negotiate(request.headers.get("Accept", ""), request.headers.get("Accept-Encoding", ""))
+        form = negotiate(*(",".join(request.headers.getall(name, ())) for name in ("Accept", "Accept-Encoding")))
         body = await renderer.body(form)
         if body is None:
             raise web.HTTPServiceUnavailable(text=_NOT_YET)
@@ -190,6 +189,7 @@ class Server:
         runner = web.AppRunner(
             app,
             access_log=None,
+            logger=_log,
             handle_signals=False,
             keepalive_timeout=75,
             max_line_size=_LONGEST_HEADER,
@@ -199,7 +199,10 @@ class Server:
         self._runners.append(runner)
         await runner.setup()
         for address in addresses:
-            await web.TCPSite(runner, address.host, address.port, reuse_address=True).start()
+            try:
+                await web.TCPSite(runner, address.host, address.port, reuse_address=True).start()
+            except gaierror as error:  # which does not say whose address there is none of
+                raise OSError(error.errno, f"{address.host}: {error.strerror}") from error
         return [_url(*bound[:2]) for bound in runner.addresses]
 
     async def stop(self) -> None:

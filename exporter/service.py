@@ -37,7 +37,7 @@ def run(
 
     `on_hangup` is called on SIGHUP, `on_listening` with the URLs once they answer.
     """
-    sampler.tick()
+    sampler.attempt()
     threading.Thread(target=sampler.run, name="sampler", daemon=True).start()
     asyncio.run(_serve(server, listen, health_listen, on_hangup, on_listening))
     sampler.stop()

@@ -17,7 +17,7 @@ import tempfile
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -82,7 +82,8 @@ class FakeGpu:
     """One GPU; None means that it does not support the call. Power in mW, energy in mJ, as NVML has them.
 
     `errors`, `hangs` and `races` go by NVML function, or `*` for all: the code answered; a file that blocks the
-    answer while it exists; how many buffers are found too small.
+    answer while it exists; how many buffers are found too small. `whole` are the GPU's own samples, (stamp in µs,
+    percent), or "live": one every 200 ms at its utilisation.
     """
 
     uuid: str
@@ -90,6 +91,7 @@ class FakeGpu:
     memory: FakeMemory | None = field(default_factory=FakeMemory)
     processes: Collection[FakeProcess] = ()
     samples: Collection[FakeSample] = ()
+    whole: Collection[tuple[int, int]] | Literal["live"] | None = None
     utilization: int | None = 0
     power: int | None = 76_000
     energy: int | None = 1_000_000
@@ -168,6 +170,10 @@ def _lines(gpu: FakeGpu) -> Iterator[str]:
         yield f"process {process.pid} {'NA' if process.used is None else process.used} {process.lists}"
     for sample in gpu.samples:
         yield f"sample {sample.pid} {sample.stamp_us} {sample.sm}"
+    if gpu.whole == "live":
+        yield "whole live"
+    else:
+        yield from (f"whole {stamp} {share}" for stamp, share in gpu.whole or ())
     yield from _rules(gpu.errors, gpu.hangs, gpu.races)
 
 

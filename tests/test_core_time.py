@@ -28,12 +28,22 @@ class Watch:
 
     progress: Progress
 
-    def read(self, now: float, *samples: tuple[int, float, float], busy: bool | None = None) -> Step:
-        """Take an answer of (PID, stamp, percent) samples; `busy` as the samples say, unless given."""
+    def read(
+        self,
+        now: float,
+        *samples: tuple[int, float, float],
+        busy: bool | None = None,
+        whole: Iterable[tuple[float, float]] | None = None,
+    ) -> Step:
+        """Take an answer of (PID, stamp, percent) samples; `busy` as the samples say, unless given.
+
+        `whole` are the GPU's own (stamp, percent) samples, None where the driver keeps none.
+        """
         core = CoreReading(
             self.progress.last_seen_us,
             at(now),
             tuple(SmSample(pid, at(stamp), percent) for pid, stamp, percent in samples),
+            None if whole is None else tuple((at(stamp), percent) for stamp, percent in whole),
         )
         step = advance(self.progress, core, busy=bool(samples) if busy is None else busy, interval=1.0)
         self.progress = step.progress
@@ -266,3 +276,107 @@ def test_what_is_booked_adds_up_to_what_the_driver_sampled(turns: list[int], dat
         booked.update(step.window.busy)
     truth = Counter(turns[1:])
     assert {pid: booked[pid] for pid in truth} == pytest.approx({pid: slot * count for pid, count in truth.items()})
+
+
+# ---------------------------------------------------------------- with the GPU's own samples
+
+
+def test_the_gpus_own_samples_give_the_sum_and_the_pids_the_split() -> None:
+    """Averages of PIDs are cut off to whole percents; the GPU's samples are not, so these are what is booked."""
+    watch = begun()
+
+    window = watch.read(1, (7, 1.0, 20), (8, 1.0, 20), whole=[(0.2, 42), (0.4, 44), (1.0, 43)]).window
+
+    assert window is not None
+    assert window.seconds == 1.0
+    assert window.busy == {7: pytest.approx(0.215), 8: pytest.approx(0.215)}
+    assert window.unplaced == 0
+
+
+def test_an_idle_gpu_is_observed_by_its_own_samples() -> None:
+    """Samples of 0 % without any PID are observed time in which nothing was busy."""
+    step = begun().read(1, whole=[(0.5, 0), (1.0, 0)])
+
+    assert step.window is not None
+    assert (step.window.seconds, step.window.busy, step.window.unplaced) == (1.0, {}, 0)
+
+
+def test_a_lone_process_under_one_percent_is_not_lost() -> None:
+    """A single PID whose average is cut off to 0 is booked all that the GPU's samples say."""
+    window = begun().read(1, (7, 1.0, 0), whole=[(1.0, 1)]).window
+
+    assert window is not None
+    assert window.busy == {7: pytest.approx(0.01)}
+
+
+def test_what_several_processes_under_one_percent_used_is_nobodys() -> None:
+    """Of several PIDs that all read 0 nobody knows whose the rest is: it is unplaced, not guessed."""
+    window = begun().read(1, (7, 1.0, 0), (8, 1.0, 0), whole=[(1.0, 1)]).window
+
+    assert window is not None
+    assert window.busy == {7: 0, 8: 0}
+    assert window.unplaced == pytest.approx(0.01)
+
+
+def test_busy_time_that_no_pid_is_named_for_is_nobodys() -> None:
+    """Where the GPU was busy and the driver names no PID, the time is booked, but on nobody."""
+    window = begun().read(1, whole=[(1.0, 30)]).window
+
+    assert window is not None
+    assert window.unplaced == pytest.approx(0.3)
+
+
+def test_a_process_that_started_after_an_idle_time_is_not_billed_for_it() -> None:
+    """The driver's average of a young PID covers its own life only; the GPU's samples say how much there was."""
+    watch = begun()
+
+    window = watch.read(4, (7, 4.0, 50), whole=[(1.0, 0), (2.0, 0), (3.0, 0), (4.0, 50)]).window
+
+    assert window is not None
+    assert window.busy == {7: pytest.approx(0.5)}
+
+
+def test_samples_already_booked_are_not_booked_again() -> None:
+    """A sample at or before the end of the last window does not count, should the driver answer it once more."""
+    watch = begun()
+    watch.read(1, (7, 1.0, 50), whole=[(1.0, 50)])
+
+    window = watch.read(2, (7, 2.0, 50), whole=[(0.5, 90), (1.0, 90), (2.0, 50)]).window
+
+    assert window is not None
+    assert window.busy == {7: pytest.approx(0.5)}
+
+
+def test_no_own_samples_three_times_is_a_gap() -> None:
+    """A GPU always samples itself: three answers without any break the chain, idle or not."""
+    watch = begun()
+
+    assert [watch.read(now, whole=[], busy=False).gap for now in (1, 2, 3)] == [False, False, True]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.tuples(st.floats(0.01, 0.5), st.floats(0, 100)), min_size=1, max_size=6),
+            st.dictionaries(st.integers(1, 5), st.integers(0, 100), max_size=4),
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_every_gpu_second_of_the_own_samples_is_booked_once(
+    answers: list[tuple[list[tuple[float, float]], dict[int, int]]],
+) -> None:
+    """Whatever the PIDs say, what is booked and unplaced adds up to the GPU's own samples."""
+    watch, now, truth, booked = begun(), 0.0, 0.0, 0.0
+    for spans, shares in answers:
+        whole = []
+        for span, percent in spans:
+            whole.append((now + span, percent))
+            truth += (at(now + span) - at(now)) / SECOND * percent / 100
+            now += span
+        step = watch.read(now, *((pid, now, sm) for pid, sm in shares.items()), whole=whole)
+        assert step.window is not None
+        booked += sum(step.window.busy.values()) + step.window.unplaced
+
+    assert booked == pytest.approx(truth)

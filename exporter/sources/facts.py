@@ -136,6 +136,19 @@ def _samples(function: Callable[[Handle, int], Any], handle: Handle, last_seen_u
     return tuple(SmSample(s.pid, s.timeStamp, float(s.smUtil)) for s in samples if s.pid and s.smUtil != _UNFILLED_INT)
 
 
+def device_samples(handle: Handle, last_seen_us: int) -> tuple[tuple[int, float], ...]:
+    """Return the GPU's own utilisation since a stamp: (Unix µs, percent) about every 200 ms, oldest first."""
+    try:
+        kind, samples = pynvml.nvmlDeviceGetSamples(handle, pynvml.NVML_GPU_UTILIZATION_SAMPLES, last_seen_us)
+    except pynvml.NVMLError as error:
+        if error.value in _IDLE:
+            return ()
+        raise
+    if kind != pynvml.NVML_VALUE_TYPE_UNSIGNED_INT:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+    return tuple(sorted((int(sample.timeStamp), float(sample.sampleValue.uiVal)) for sample in samples))
+
+
 def utilization(handle: Handle) -> float:
     """Return the share of the time in which any kernel ran, as a ratio."""
     return float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu) / 100

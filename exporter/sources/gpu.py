@@ -48,6 +48,7 @@ class Gpu:
         self._lists = facts.process_lists()
         self._utilization = Fact("utilisation", facts.utilization)
         self._samples = Fact("utilisation of the processes", facts.new_samples, facts.old_samples)
+        self._device_samples = Fact("utilisation since the last pass", facts.device_samples)
         self._power = Fact("power", facts.power)
         self._energy = Fact("energy", facts.energy)
         self._temperature = Fact("temperature", facts.new_temperature, facts.old_temperature)
@@ -121,10 +122,12 @@ class Gpu:
         if self._mig:
             return None, None
         last_seen_us, now_us = self._progress.last_seen_us, self._now_us()
+        # The GPU's samples first: what comes between the two answers is then in the processes' averages, too.
+        whole = self._ask(self._device_samples, last_seen_us)
         samples = self._ask(self._samples, last_seen_us)
         if samples is None:
             return None, None
-        core = CoreReading(last_seen_us, now_us, samples)
+        core = CoreReading(last_seen_us, now_us, samples, whole)
         step = advance(self._progress, core, busy=busy, interval=self._interval)
         self._progress = step.progress
         if step.gap:

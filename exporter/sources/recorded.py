@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import time
+import zlib
 from dataclasses import replace
 from math import fsum
 from typing import TYPE_CHECKING, Final
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from exporter.model import DeviceReading, Pod, Unreadable
 
 _MINUTE: Final = 60.0
+_STALE_INTERVALS: Final = 5  # a GPU that was silent for longer (at least 10 s) is not brought back to life by a hold
+_STALE_AT_LEAST: Final = 10.0
 _LARGEST: Final = 256 * 1024 * 1024  # characters; a minute of eight busy GPUs is 4 MB
 
 
@@ -38,10 +41,11 @@ def load(path: Path) -> Capture:
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             text = file.read(_LARGEST)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise CaptureError(f"the capture {path} cannot be read: {error}") from error
     try:
-        return decode(text.splitlines())
+        # Not splitlines(): a name may hold any separator but the newline, which JSON escapes.
+        return decode(text.removesuffix("\n").split("\n") if text else ())
     except CaptureError as error:
         raise CaptureError(f"{path}: {error}") from error
 
@@ -69,6 +73,8 @@ class Player(Gpus, Processes, Pods):
         self._begun: float | None = None
         self._next = 0
         self._lap = 0
+        self._frame: Frame = capture.frames[0]  # the one handed out last, and by how much its times are moved
+        self._moved_by = 0.0
         self._now = 0.0
         self._held_at = 0.0
         self._reads = 0
@@ -122,13 +128,9 @@ class Player(Gpus, Processes, Pods):
         pass  # nothing runs
 
     @property
-    def _frame(self) -> Frame:
-        return self._capture.frames[max(self._next - 1, 0)]
-
-    @property
     def _offset(self) -> float:
         """Seconds by which this lap's recorded times are moved."""
-        return self._lap * (self._capture.frames[-1].t + self._capture.interval)
+        return self._lap * (self._capture.frames[-1].t - self._capture.frames[0].t + self._capture.interval)
 
     def _due(self) -> float:
         """Return when the next frame plays, in seconds of the recording since the beginning."""
@@ -136,14 +138,18 @@ class Player(Gpus, Processes, Pods):
 
     def _play(self, frame: Frame) -> None:
         """Hand out one recorded frame."""
+        self._frame, self._moved_by = frame, self._offset
         self._now = self._offset + frame.t
         for raw in frame.readings:
             self._hand_out(self._moved(raw))
         self._next += 1
         if self.held and self._loop:
             self._next, self._lap = 0, self._lap + 1
+            self._progress = {device.uuid: Progress(0) for device in self._capture.devices}
         elif self.held:
             self._held_at = self._monotonic()
+            oldest = self._now - max(_STALE_INTERVALS * self._capture.interval, _STALE_AT_LEAST)
+            self._readings = {uuid: reading for uuid, reading in self._readings.items() if reading.clock >= oldest}
 
     def _moved(self, raw: DeviceReading) -> DeviceReading:
         """Return a recorded reading in this lap's time, its window judged by law 9 like a live one's."""
@@ -180,7 +186,7 @@ class Player(Gpus, Processes, Pods):
 
     def _aged(self, process: Process | Unreadable) -> Process | Unreadable:
         """Return the process as of this lap: started anew."""
-        return replace(process, start=process.start + self._offset) if isinstance(process, Process) else process
+        return replace(process, start=process.start + self._moved_by) if isinstance(process, Process) else process
 
     def _cut_down(self, pods: Collection[Mapping[str, object]] | None) -> None:
         """Cut the recorded pods down as the watch does."""

@@ -259,6 +259,30 @@ int nvmlDeviceGetProcessUtilization(void *handle, struct utilization_v1 *array, 
     return SUCCESS;
 }
 
+/* The GPU's own samples: as ordered, or one every 200 ms of the last seconds at the GPU's utilisation. */
+struct device_sample { u64 stamp, value; };
+int nvmlDeviceGetSamples(void *handle, int kind, u64 last_seen, int *type, unsigned *count, struct device_sample *array)
+{
+    ENTER(handle, last_seen)
+    if (!gpu->whole && !gpu->live)
+        return NOT_SUPPORTED;
+    (void)kind, *type = 1;
+    if (!array) {
+        *count = SAMPLES;
+        return SUCCESS;
+    }
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    u64 newest = (now.tv_sec * 1000000ULL + now.tv_nsec / 1000) / 200000 * 200000;
+    *count = 0;
+    for (int i = gpu->live ? 99 : 0; gpu->live ? i >= 0 : i < gpu->whole; i += gpu->live ? -1 : 1) {
+        struct sample sample = gpu->live ? (struct sample){0, newest - i * 200000ULL, gpu->utilization} : gpu->whole_sample[i];
+        if (sample.stamp > last_seen)
+            array[(*count)++] = (struct device_sample){sample.stamp, sample.sm};
+    }
+    return *count ? SUCCESS : NOT_FOUND;
+}
+
 struct rates { unsigned gpu, memory; };
 int nvmlDeviceGetUtilizationRates(void *handle, struct rates *rates)
 {

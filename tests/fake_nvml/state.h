@@ -13,6 +13,7 @@
  *   name TEXT                      memory TOTAL RESERVED USED       utilization PERCENT     mig 0|1
  *   power MILLIWATTS               energy MILLIJOULES               temperature CELSIUS
  *   process PID USED LISTS         USED in bytes or NA; LISTS: letters of c(ompute), g(raphics), m(ps)
+ *   whole STAMP SM                 one of the GPU's own samples; "whole live": one every 200 ms at its utilisation
  *   sample PID STAMP SM            STAMP in Unix microseconds, 0 = always just now
  */
 #define _GNU_SOURCE
@@ -31,9 +32,9 @@ struct gpu {
     char uuid[96], name[96];
     u64 total, reserved, used, energy;
     long utilization, power, temperature, mig; /* -1: not supported */
-    int has_memory, has_energy, processes, samples, rules;
+    int has_memory, has_energy, processes, samples, rules, whole, live;
     struct process process[PROCESSES];
-    struct sample sample[SAMPLES];
+    struct sample sample[SAMPLES], whole_sample[SAMPLES];
     struct rule rule[RULES];
 };
 struct state {
@@ -72,6 +73,15 @@ static void add_sample(struct gpu *gpu, const char *values)
         gpu->samples++;
 }
 
+static void add_whole(struct gpu *gpu, const char *values)
+{
+    struct sample *sample = &gpu->whole_sample[gpu->whole];
+    if (!strncmp(values, "live", 4))
+        gpu->live = 1;
+    else if (gpu->whole < SAMPLES && sscanf(values, "%llu %u", &sample->stamp, &sample->sm) == 2)
+        gpu->whole++;
+}
+
 static void add_rule(struct gpu *gpu, const char *word, const char *values)
 {
     struct rule *rule = &gpu->rule[gpu->rules];
@@ -95,6 +105,7 @@ static void add_line(struct gpu *gpu, const char *word, const char *values)
     else if (!strcmp(word, "energy")) gpu->has_energy = sscanf(values, "%llu", &gpu->energy) == 1;
     else if (!strcmp(word, "process")) add_process(gpu, values);
     else if (!strcmp(word, "sample")) add_sample(gpu, values);
+    else if (!strcmp(word, "whole")) add_whole(gpu, values);
     else if (!strcmp(word, "memory"))
         gpu->has_memory = sscanf(values, "%llu %llu %llu", &gpu->total, &gpu->reserved, &gpu->used) == 3;
     else add_rule(gpu, word, values);

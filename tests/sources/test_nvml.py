@@ -324,6 +324,20 @@ def test_a_list_that_grows_while_it_is_read_is_read_again(bench: Bench) -> None:
     assert not any(state.status.errors.values())
 
 
+def test_the_gpus_own_samples_are_what_is_booked(bench: Bench) -> None:
+    """Where the driver keeps samples of the GPU itself they give the window and its sum, the PIDs only the split."""
+    bench.driver.set([FakeGpu("GPU-a", whole=[(NOON_US - 1_000_000, 0), (NOON_US, 0)])])
+    bench.read()
+    samples = [FakeSample(7, 20, NOON_US + 1_000_000), FakeSample(8, 20, NOON_US + 1_000_000)]
+    bench.driver.set([FakeGpu("GPU-a", samples=samples, whole=[(NOON_US + 500_000, 42), (NOON_US + 1_000_000, 44)])])
+
+    window = bench.one().window
+
+    assert window is not None
+    assert window.seconds == 1
+    assert window.busy == {7: pytest.approx(0.215), 8: pytest.approx(0.215)}
+
+
 def test_the_boot_clock_is_read_before_the_processes_are_listed(bench: Bench) -> None:
     """What starts after that moment cannot be what was listed, even if the list itself takes a while."""
     bench.driver.set([FakeGpu("GPU-a")])

@@ -1,0 +1,266 @@
+"""The capture format: what is encoded comes back, and what cannot be played is refused with its line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.capture import decode, encode_node, encode_pods, encode_sample
+from exporter.errors import CaptureError
+from exporter.model import CoreReading, Device, DeviceReading, GpuProcess, Memory, Process, SmSample
+from tests.make import GPU, OTHER_GPU, device, process, reading
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from exporter.capture import Capture
+    from exporter.model import Unreadable
+
+DEVICES = (device(GPU, 0), device(OTHER_GPU, 1))
+HEADER = encode_node("node-a", "580.0", DEVICES, "2026-11-22T03:00:00Z")
+
+whole = st.integers(0, 2**63)
+number = st.floats(0, 1e15)
+words = st.text(max_size=20)
+samples = st.builds(SmSample, pid=whole, timestamp_us=whole, sm=st.floats(0, 100))
+cores = st.builds(CoreReading, last_seen_us=whole, now_us=whole, samples=st.lists(samples, max_size=3).map(tuple))
+listed = st.builds(GpuProcess, pid=whole, used=st.none() | whole, mps=st.booleans())
+
+
+@st.composite
+def readings(draw: st.DrawFn) -> DeviceReading:
+    """Return what a driver may answer for one GPU, with any facts missing."""
+    return DeviceReading(
+        device=draw(st.sampled_from(DEVICES)),
+        wall=0.0,
+        clock=0.0,
+        boottime=draw(st.none() | number),
+        memory=draw(st.none() | st.builds(Memory, total=whole, used=whole, reserved=st.none() | whole)),
+        utilization=draw(st.none() | st.floats(0, 1)),
+        power=draw(st.none() | number),
+        energy=draw(st.none() | number),
+        temperature=draw(st.none() | number),
+        processes=draw(st.none() | st.lists(listed, max_size=3).map(tuple)),
+        core=draw(st.none() | cores),
+        capabilities=draw(st.dictionaries(words, words, max_size=3)),
+    )
+
+
+living = st.builds(Process, pid=whole, start=number, comm=words, cgroup=words, nspid=st.lists(whole).map(tuple))
+news = st.lists(living, max_size=3).map(lambda found: {one.pid: one for one in found})
+
+
+def played(*lines: str) -> Capture:
+    """Decode lines as a file holds them."""
+    return decode("".join((HEADER, *lines)).removesuffix("\n").split("\n"))
+
+
+def sample(t: float = 0.0, *answers: DeviceReading, news: Mapping[int, Process | Unreadable] | None = None) -> str:
+    """Return a sample line."""
+    return encode_sample(t, 1_800_000_000_000_000, answers, news or {})
+
+
+@given(answers=st.lists(readings(), max_size=3), t=st.integers(0, 10**6), wall_us=st.integers(0, 2**53))
+def test_a_sample_comes_back_as_it_was_told(answers: list[DeviceReading], t: int, wall_us: int) -> None:
+    """Every fact that the driver told comes back, and what it did not tell is still not known."""
+    [frame] = played(encode_sample(t / 1000, wall_us, answers, {})).frames
+
+    assert frame.t == t / 1000
+    assert len(frame.readings) == len(answers)
+    for told, back in zip(answers, frame.readings, strict=True):
+        measured = {name: getattr(back, name) for name in ("utilization", "power", "energy")}
+        assert replace(told, clock=t / 1000, wall=wall_us / 1e6, **measured) == back
+        for name, value in measured.items():
+            assert value == (None if getattr(told, name) is None else pytest.approx(getattr(told, name)))
+
+
+@given(st.lists(news, min_size=1, max_size=3))
+def test_processes_carry_on_from_sample_to_sample(found: list[dict[int, Process]]) -> None:
+    """Each frame knows the processes of all samples before it, each as seen last."""
+    frames = played(*(sample(t, news=new) for t, new in enumerate(found))).frames
+
+    known: dict[int, Process] = {}
+    for frame, new in zip(frames, found, strict=True):
+        known |= new
+        assert frame.processes == known
+
+
+@given(name=words, driver=words, devices=st.lists(words, unique=True, max_size=3))
+def test_the_node_comes_back(name: str, driver: str, devices: list[str]) -> None:
+    """The node's name and its GPUs come back, whatever they are called."""
+    gpus = tuple(Device(uuid, index, "a GPU", driver) for index, uuid in enumerate(devices))
+    lines = (encode_node(name, driver, gpus, "2026-11-22T03:00:00Z") + sample()).removesuffix("\n").split("\n")
+
+    capture = decode(lines)
+
+    assert (capture.node, capture.devices) == (name, gpus)
+
+
+@given(st.lists(st.dictionaries(words, words | st.lists(words, max_size=2), max_size=3), max_size=3))
+def test_pods_come_back(items: list[dict[str, Any]]) -> None:
+    """The pods' JSON comes back as it was, for every frame from there on."""
+    first, second, third = played(sample(0), encode_pods(0.5, items), sample(1), sample(2)).frames
+
+    assert first.pods is None
+    assert second.pods == tuple(items)
+    assert third.pods is second.pods
+
+
+def test_a_process_that_is_gone_stays_gone_until_it_is_news_again() -> None:
+    """A PID that was gone or unreadable comes back as gone, and a later holder as itself."""
+    frames = played(
+        sample(0, news={7: process(7), 8: "process_unreadable"}),
+        sample(1, news={7: "process_gone"}),
+        sample(2, news={7: process(7, start=99.0)}),
+    ).frames
+
+    assert [frame.processes[7] for frame in frames] == [process(7), "process_gone", process(7, start=99.0)]
+    assert {frame.processes[8] for frame in frames} == {"process_gone"}
+
+
+def test_the_interval_is_the_mean_of_what_was_recorded() -> None:
+    """The time between two frames is their mean distance; a single frame counts as one second."""
+    assert played(sample(1), sample(2), sample(5)).interval == 2.0
+    assert played(sample(1)).interval == 1.0
+    assert played(sample(1), sample(1)).interval == 1.0
+
+
+def test_remarks_are_passed_over() -> None:
+    """Lines of another kind are for readers and tests."""
+    assert len(played('{"kind":"event","t":0}\n', sample(), '{"kind":"truth"}\n').frames) == 1
+
+
+def test_a_sample_without_the_time_it_was_asked_is_taken_as_asked_then() -> None:
+    """A GPU's line without `asked_us` was asked when the sample was taken."""
+    raw = json.loads(sample(0, reading(core=CoreReading(5, 6, ()))))
+    del raw["gpus"][0]["asked_us"]
+
+    [frame] = played(json.dumps(raw)).frames
+
+    assert frame.readings[0].core == CoreReading(5, 1_800_000_000_000_000, ())
+
+
+def changed(key: str, value: object) -> str:
+    """Return a sample with one fact of its GPU changed, e.g. `memory.used`."""
+    raw = json.loads(sample(1, reading({7: 1}, utilization=0.5, core=CoreReading(1, 2, (SmSample(7, 2, 50),)))))
+    *path, last = key.split(".")
+    place: Any = raw["gpus"][0]
+    for step in path:
+        place = place[int(step) if step.isdigit() else step]
+    place[last] = value
+    return json.dumps(raw)
+
+
+BROKEN = {
+    "garbage": ("{", "Expecting property name"),
+    "a blank line": ("", "Expecting value"),
+    "a list": ("[]", "it is no JSON object"),
+    "a text": ('""', "it is no JSON object"),
+    "nested beyond reason": ("[" * 100_000, "recursion"),
+    "an endless number": ("9" * 5000, "limit"),
+    "no time": ('{"kind":"sample","wall_us":0,"gpus":[]}', "lacks 't'"),
+    "no wall time": ('{"kind":"sample","t":0,"gpus":[]}', "lacks 'wall_us'"),
+    "no GPUs": ('{"kind":"sample","t":1,"wall_us":0}', "lacks 'gpus'"),
+    "time is no number": ('{"kind":"sample","t":NaN,"wall_us":0,"gpus":[]}', "nan' is no number"),
+    "time is endless": ('{"kind":"sample","t":1e999,"wall_us":0,"gpus":[]}', "inf' is no number"),
+    "wall time is endless": ('{"kind":"sample","t":0,"wall_us":1e999,"gpus":[]}', "inf' is no whole number"),
+    "time runs back": ('{"kind":"sample","t":0.4,"wall_us":0,"gpus":[]}', "lies before that of the sample before, 0.5"),
+    "an unknown GPU": (changed("uuid", "GPU-x"), "line 1 names no GPU GPU-x"),
+    "a GPU that is a list": (changed("uuid", []), "unhashable"),
+    "pods without items": ('{"kind":"pods"}', "lacks 'items'"),
+    "pods that are none": ('{"kind":"pods","items":[[]]}', "it is no JSON object"),
+    "a PID that is none": ('{"kind":"sample","t":1,"wall_us":0,"gpus":[],"gone_pids":["x"]}', "invalid literal"),
+    "a process without facts": ('{"kind":"sample","t":1,"wall_us":0,"gpus":[],"new_pids":{"7":{}}}', "lacks 'start'"),
+    "memory is a number": (changed("memory", 0), "not subscriptable"),
+    "memory is a text": (changed("memory.used", "1"), "'1' is no whole number from 0 on"),
+    "memory is negative": (changed("memory.total", -1), "'-1' is no whole number from 0 on"),
+    "reserved is true": (changed("memory.reserved", True), "'True' is no whole number from 0 on"),  # noqa: FBT003
+    "power is a list": (changed("power_mw", []), "'[]' is no number from 0 on"),
+    "energy is a text": (changed("energy_mj", "1"), "'1' is no number from 0 on"),
+    "temperature is a text": (changed("temperature_c", "hot"), "'hot' is no number from 0 on"),
+    "boottime is a text": (changed("boottime", "now"), "'now' is no number from 0 on"),
+    "used is a text": (changed("processes.0.used", "1"), "'1' is no whole number from 0 on"),
+    "a process without memory": (changed("processes", [{"pid": 7}]), "lacks 'used'"),
+    "a share is negative": (changed("process_utilization.0.sm", -1), "'-1' is no number from 0 on"),
+    "no last_seen": (changed("last_seen_us", None), "'None' is no whole number"),
+    "capabilities are a list": (changed("capabilities", []), "'list' object has no attribute 'items'"),
+}
+
+
+@pytest.mark.parametrize(("line", "expected"), BROKEN.values(), ids=BROKEN.keys())
+def test_a_line_that_cannot_be_played_is_named(line: str, expected: str) -> None:
+    """Whatever is wrong with a line is told in one line, with its number, what is wrong and the text."""
+    with pytest.raises(CaptureError) as caught:
+        played(sample(0.5), line + "\n")
+
+    sentence = str(caught.value)
+    assert sentence.startswith("line 3 of the capture: ")
+    assert expected in sentence
+    assert sentence.splitlines() == [sentence]
+    assert len(sentence) < 400
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"kind":"sample","version":1}',
+        '{"kind":"node","version":2,"node":"a","driver":"b","gpus":[]}',
+        '{"kind":"node","version":1,"driver":"b","gpus":[]}',
+        '{"kind":"node","version":1,"node":"a","driver":"b","gpus":[{}]}',
+        '{"kind":"node","version":1,"node":"a","driver":"b","gpus":[{"uuid":"a","name":"b","index":1e999}]}',
+        '{"kind":"node","version":1,"node":"a","driver":"b","gpus":5}',
+    ],
+)
+def test_a_first_line_that_is_no_node_of_version_1_is_refused(header: str) -> None:
+    """The first line must be a node of the version we know."""
+    with pytest.raises(CaptureError, match=r"^line 1 of the capture: "):
+        decode([header, sample()])
+
+
+def test_an_empty_capture_is_refused() -> None:
+    """No line at all, and no sample, are told as such."""
+    with pytest.raises(CaptureError, match=r"^the capture is empty$"):
+        decode([])
+    with pytest.raises(CaptureError, match=r"^the capture holds no sample$"):
+        decode([HEADER])
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+keys = st.sampled_from(
+    [
+        *("uuid", "memory", "memory.used", "memory.reserved", "utilization", "power_mw", "processes", "processes.0"),
+        *("processes.0.pid", "processes.0.used", "last_seen_us", "process_utilization", "process_utilization.0"),
+        *("process_utilization.0.sm", "capabilities", "boottime", "energy_mj", "temperature_c", "asked_us"),
+    ]
+)
+
+
+@given(key=keys, value=json_values)
+def test_any_value_for_any_fact_is_played_or_refused(key: str, value: object) -> None:
+    """Whatever JSON stands for a fact, it is a frame of known types or one CaptureError."""
+    if key.rpartition(".")[2].isdigit():
+        parent, _, _ = key.rpartition(".")
+        line = changed(parent, [value])
+    else:
+        line = changed(key, value)
+    try:
+        [frame] = played(line).frames
+    except CaptureError:
+        return
+    for back in frame.readings:
+        assert back.memory is None or isinstance(back.memory.used, int)
+        assert all(isinstance(one.used, int | None) for one in back.processes or ())
+        assert all(0 <= one.sm < float("inf") for one in (back.core.samples if back.core else ()))
+        assert all(isinstance(fact, float | int | None) for fact in (back.power, back.energy, back.temperature))
