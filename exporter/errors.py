@@ -48,22 +48,22 @@ SOURCE_REASONS: Final[dict[str, tuple[str, ...]]] = {
     ),
 }
 
-#: Every reason that `vgpu_attribution_failures_total` can carry, for the node role.
-FAILURE_REASONS: Final[tuple[str, ...]] = (
-    "annotation_unreadable",  # HAMi's text on a pod does not follow its grammar
-    "cgroup_unreadable",  # a process's cgroup text names no owner in a shape we know
-    "container_unknown",  # the pod is known, but none of its containers has that id (yet)
-    "grant_above_request",  # the annotation promises more than the pod asked for: capped
-    "grant_other_node",  # the annotation names another node: ignored
-    "grant_unasked",  # the annotation names a container that asks for nothing: ignored
-    "grant_unknown_device",  # the annotation names a GPU this node does not have: ignored
-    "grant_unplaced",  # the annotation's entries fit no reading of the pod's containers
-    "pid_reused",  # the PID changed hands between the driver's answer and ours
-    "pod_unknown",  # a process of a pod that the API server does not (or no longer) name
-    "pod_unreadable",  # a pod's JSON lacks what every pod has
-    "process_gone",  # the process ended between the driver's answer and ours
-    "process_unreadable",  # /proc refuses its texts
-)
+#: Every reason that `vgpu_attribution_failures_total` can carry, for the node role, in words.
+FAILURE_REASONS: Final[dict[str, str]] = {
+    "annotation_unreadable": "HAMi's annotation on the pod does not follow its grammar: its grant is absent",
+    "cgroup_unreadable": "the process's cgroup text has no shape we know: its use is unknown_process",
+    "container_unknown": "the pod is known, but not (yet) a container of that ID: its use is unknown_pod",
+    "grant_above_request": "the annotation promises more than the pod asked for: the grant is cut to the request",
+    "grant_other_node": "the annotation names another node: it is ignored",
+    "grant_unasked": "the annotation grants a GPU to a container that asks for none: it is ignored",
+    "grant_unknown_device": "the annotation names a GPU that this node does not have: it is ignored",
+    "grant_unplaced": "the annotation's entries fit no reading of the pod's containers: its grant is absent",
+    "pid_reused": "the PID changed hands between the driver's answer and ours: its use is unknown_process",
+    "pod_unknown": "the API server does not (or no longer) name the process's pod: its use is unknown_pod",
+    "pod_unreadable": "the pod's JSON lacks what every pod has: it is ignored",
+    "process_gone": "the process ended between the driver's answer and ours: its use is unknown_process",
+    "process_unreadable": "/proc refuses the process's texts: its use is unknown_process",
+}
 
 _SHOWN = 120
 

@@ -28,6 +28,11 @@ MEMORY_REASONS: Final = (HOST, UNKNOWN_POD, UNKNOWN_PROCESS, UNLISTED)
 CORE_REASONS: Final = (HOST, UNKNOWN_POD, UNKNOWN_PROCESS, MPS)
 #: What an MPS server is called, in the 15 characters the kernel keeps.
 MPS_SERVER: Final = "nvidia-cuda-mps"
+#: Why use is absent if the driver's PIDs are not ours.
+NO_HOST_PID: Final = (
+    "the GPUs are in use, but the driver lists no process to us: the exporter must run in the host's PID namespace "
+    "(hostPID: true)"
+)
 #: Used memory, in bytes, that a GPU can show without any process.
 _QUIET: Final = 64 * 1024 * 1024
 #: Seconds after which signs of processes without any listed one mean that we see none.
@@ -122,10 +127,7 @@ def _why_blind(driver: DriverState, processes: ProcessState, roster: Roster | No
     if roster is None:
         return "the node's pods have not been listed yet"
     if carry.suspect_since is not None:
-        return (
-            "the GPUs are in use, but the driver lists no process to us: the exporter must run in the host's PID "
-            "namespace (hostPID: true)"
-        )
+        return NO_HOST_PID
     return None
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from exporter.accounting import Accounting
-from exporter.join import Carry, join, pids_of
+from exporter.errors import FAILURE_REASONS
+from exporter.join import NO_HOST_PID, Carry, join, pids_of
 from exporter.model import Failure
 from exporter.roster import Roster, enrol
 from exporter.snapshot import DeviceUse, Snapshot
@@ -29,6 +30,9 @@ _log = logging.getLogger(__name__)
 #: A reading older than so many intervals, but at least so many seconds, is not shown.
 STALE_INTERVALS: Final = 5
 STALE_AT_LEAST: Final = 10.0
+#: Failures of one kind are logged once in so many seconds, so many by name.
+_QUIET_FOR: Final = 60.0
+_NAMED: Final = 5
 
 
 def stale_after(interval: float) -> float:
@@ -67,6 +71,8 @@ class Sampler:
         self._roster: Roster | None = None
         self._enrolled: tuple[object, ...] = ()
         self._failing: frozenset[Failure] = frozenset()
+        self._quiet_until: dict[str, float] = {}
+        self._trouble = ""
         self._times_blind = 0
         self._was_blind = False
         self._stop = threading.Event()
@@ -105,11 +111,15 @@ class Sampler:
         return self._snapshot
 
     def attempt(self) -> None:
-        """Tick; a tick that fails is logged and costs itself only."""
+        """Tick; a tick that fails is logged, if it is news, and costs itself only."""
         try:
             self.tick()
-        except Exception:  # noqa: BLE001  nothing a driver, API server or tenant answers ends the program
-            _log.exception("a tick failed; the last snapshot stays, its timestamp tells its age")
+        except Exception as error:  # noqa: BLE001  nothing a driver, API server or tenant answers ends the program
+            if repr(error) != self._trouble:
+                _log.exception("a tick failed; the last snapshot stays, its timestamp tells its age")
+            self._trouble = repr(error)
+        else:
+            self._trouble = ""
 
     def run(self) -> None:
         """Attempt a tick every interval until stopped."""
@@ -140,13 +150,23 @@ class Sampler:
 
     def _tell(self, joined: Joined) -> None:
         """Log what newly could not be placed, and when all use became invisible."""
-        for failure in joined.failures - self._failing:
-            _log.warning("could not place %s: %s", failure.key, failure.reason)
+        news = joined.failures - self._failing
+        for reason in sorted({failure.reason for failure in news}):
+            self._tell_of(reason, sorted(failure.key for failure in news if failure.reason == reason))
         self._failing = joined.failures
         if joined.no_host_pid and not self._was_blind:
             self._times_blind += 1
-            _log.error("%s", joined.blind)
+            _log.error("%s", NO_HOST_PID)
         self._was_blind = joined.no_host_pid
+
+    def _tell_of(self, reason: str, keys: list[str]) -> None:
+        """Log one kind of failure, at most once a minute: a tenant that forks must not fill the log."""
+        now = self._monotonic()
+        if now < self._quiet_until.get(reason, 0.0):
+            return
+        self._quiet_until[reason] = now + _QUIET_FOR
+        more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+        _log.warning("%s (%s%s): %s", reason, ", ".join(keys[:_NAMED]), more, FAILURE_REASONS[reason])
 
     def _statuses(
         self, driver: DriverState, processes: ProcessState, pods: PodState, joined: Joined

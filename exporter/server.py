@@ -180,10 +180,9 @@ class Server:
         self._runners: list[web.AppRunner] = []
 
     async def start(self, listen: Sequence[Address], health_listen: Sequence[Address]) -> list[str]:
-        """Listen; return the URLs served. Raises OSError if an address cannot be had."""
+        """Listen; return the URLs served, those of the whole endpoint first. Raises OSError if an address cannot be had."""
         urls = await self._serve(application(self._renderer, self._note), listen)
-        await self._serve(health_application(self._renderer), health_listen)
-        return urls
+        return urls + await self._serve(health_application(self._renderer), health_listen)
 
     async def _serve(self, app: web.Application, addresses: Sequence[Address]) -> list[str]:
         runner = web.AppRunner(

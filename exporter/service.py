@@ -37,26 +37,27 @@ def run(
 
     `on_hangup` is called on SIGHUP, `on_listening` with the URLs once they answer.
     """
-    sampler.attempt()
-    threading.Thread(target=sampler.run, name="sampler", daemon=True).start()
-    asyncio.run(_serve(server, listen, health_listen, on_hangup, on_listening))
+    asyncio.run(_serve(sampler, server, listen, health_listen, on_hangup, on_listening))
     sampler.stop()
 
 
 async def _serve(
+    sampler: Sampler,
     server: Server,
     listen: Sequence[Address],
     health_listen: Sequence[Address],
     on_hangup: Callable[[], None] | None,
     on_listening: Callable[[list[str]], None] | None,
 ) -> None:
-    """Serve until told to stop, then finish the scrapes in flight."""
+    """Sample and serve until told to stop, then finish the scrapes in flight."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _begin_to_stop, stop)
     if on_hangup is not None:
         loop.add_signal_handler(signal.SIGHUP, on_hangup)
+    await loop.run_in_executor(None, sampler.attempt)  # so that the first scrape finds something
+    threading.Thread(target=sampler.run, name="sampler", daemon=True).start()
     try:
         urls = await server.start(listen, health_listen)
     except OSError as error:

@@ -95,12 +95,14 @@ class _Recorder:
         time.sleep(max(self._ticks * _INTERVAL - self.passed, 0.0))
 
     def header(self, driver: DriverState) -> Iterator[str]:
-        """Yield the first line."""
+        """Yield what comes before the first sample."""
         node = self._settings.node
         if self._settings.redact:
             node = self._redactor.name("node", node)
         recorded = datetime.now(UTC).isoformat(timespec="seconds")
         yield encode_node(node, driver.devices[0].driver, driver.devices, recorded)
+        if self._api is None:
+            yield encode_pods(0.0, ())  # known to be without names, so that it can be played
 
     def lines(self) -> Iterator[str]:
         """Yield what this second brings: the pods if they changed, the readings that are new."""
