@@ -180,7 +180,7 @@ class Server:
         self._runners: list[web.AppRunner] = []
 
     async def start(self, listen: Sequence[Address], health_listen: Sequence[Address]) -> list[str]:
-        """Listen; return the URLs served, those of the whole endpoint first. Raises OSError if an address cannot be had."""
+        """Listen; return the URLs, the whole endpoint's first. Raises OSError if an address cannot be had."""
         urls = await self._serve(application(self._renderer, self._note), listen)
         return urls + await self._serve(health_application(self._renderer), health_listen)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from exporter import config
 from exporter.catalogue import METRICS, Metric, Unit
 from tools import docs
 
 
 def test_generated_files_are_up_to_date() -> None:
-    """README.md and docs/metrics.md are what the catalogue says today."""
+    """README.md and docs/ are what catalogue, settings and recording say today."""
     assert docs.stale() == "", "run `make generate`"
 
 
@@ -45,18 +46,37 @@ def test_no_help_text_breaks_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_only_the_part_between_the_markers_is_replaced() -> None:
-    """What people wrote around the table stays, and writing twice changes nothing."""
-    page = docs.with_table(f"above\n{docs.BEGIN}\nold\n{docs.END}\nbelow\n")
+    """What people wrote around a generated part stays, and writing twice changes nothing."""
+    page = docs.marked("above\n<!-- x:begin -->\nold\n<!-- x:end -->\nbelow\n", "x", "new")
 
-    assert page == f"above\n{docs.BEGIN}\n{docs.readme_table()}\n{docs.END}\nbelow\n"
-    assert docs.with_table(page) == page
+    assert page == "above\n<!-- x:begin -->\nnew\n<!-- x:end -->\nbelow\n"
+    assert docs.marked(page, "x", "new") == page
 
 
-@pytest.mark.parametrize("page", ["", docs.BEGIN, docs.END + docs.BEGIN])
+@pytest.mark.parametrize("page", ["", "<!-- x:begin -->", "<!-- x:end --><!-- x:begin -->"])
 def test_missing_markers_are_named(page: str) -> None:
     """A README without its markers ends the run with a sentence."""
-    with pytest.raises(SystemExit, match=r"README\.md: expected <!-- metrics:begin -->"):
-        docs.with_table(page)
+    with pytest.raises(SystemExit, match=r"README\.md: expected <!-- x:begin -->"):
+        docs.marked(page, "x", "new")
+
+
+def test_the_readmes_demo_has_the_ten_pods_and_the_remainder() -> None:
+    """The table shows the recorded tenants, the escape, the ungranted pod and what is nobody's."""
+    table = docs.demo_table()
+
+    assert table.count("xinference-worker-") == 5
+    assert "| research | ssh-lab-0 | 7,736 MiB | 2,000 MiB |" in table
+    assert table.count("**over its grant**") == 1
+    assert table.count("**no grant**") == 1
+    assert "nobody's: `host` | 1,518 MiB" in table
+
+
+def test_every_setting_is_documented() -> None:
+    """docs/configuration.md has each flag with its variable, in the order of the program's help."""
+    rows = [line.split("`") for line in docs.configuration().splitlines() if line.startswith("| `--")]
+
+    assert [row[1].split()[0] for row in rows] == [f"--{setting.name}" for setting in config.NODE]
+    assert [row[3] for row in rows] == [setting.variable for setting in config.NODE]
 
 
 def test_check_prints_the_difference(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from typing_extensions import override
 
+from exporter.errors import FAILURE_REASONS
 from exporter.labels import Build
 from exporter.metrics import families
 from exporter.model import CoreReading, DriverState, PodState, ProcessState
@@ -160,7 +161,23 @@ def test_what_could_not_be_placed_is_logged_once(bench: Bench, caplog: pytest.Lo
     for _ in range(3):
         bench.sampler.tick()
 
-    assert [record.getMessage() for record in caplog.records] == ["could not place 7: process_gone"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"process_gone (7): {FAILURE_REASONS['process_gone']}"
+    ]
+
+
+def test_a_tenant_that_forks_does_not_fill_the_log(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Ever new failures of one kind are counted, and logged once a minute with five of their names."""
+    snapshots = []
+    for tick in range(3):
+        pids = range(100 * tick, 100 * tick + 50)
+        bench.answers.driver = driver(reading(dict.fromkeys(pids, 1), clock=100.0 + tick))
+        bench.answers.found = processes(gone=pids)
+        snapshots.append(bench.sampler.tick())
+
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line.startswith("process_gone (0, 1, 10, 11, 12 and 45 more): ")
+    assert published(snapshots[-1], "vgpu_attribution_failures_total")["process_gone"] == 150
 
 
 # ---------------------------------------------------------------- stale readings

@@ -75,7 +75,7 @@ class Running:
         self._thread = threading.Thread(target=self.loop.run_forever)
         self._thread.start()
         self.server = Server(Renderer(lambda: self.shown, BUILD), note)
-        [self.url] = self.call(self.server.start([LOCAL], list(health)))
+        [self.url, *self.health_urls] = self.call(self.server.start([LOCAL], list(health)))
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run something on the server's loop and wait for it."""
@@ -380,11 +380,9 @@ def test_readiness_follows_the_snapshot(running: Running) -> None:
 
 def test_the_health_port_serves_no_data() -> None:
     """The port for the kubelet answers /healthz and /readyz and knows nothing else."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = Running(snapshot_of(MODEL), health=[Address("127.0.0.1", port)])
+    server = Running(snapshot_of(MODEL), health=[LOCAL])
     try:
-        url = f"http://127.0.0.1:{port}/"
+        [url] = server.health_urls
         assert {path: ask(url, path).status for path in ("/healthz", "/readyz", "/metrics", "/")} == {
             "/healthz": 200,
             "/readyz": 200,

@@ -1,4 +1,8 @@
-"""The README's metric table and docs/metrics.md, written from the catalogue: `python -m tools.docs [--check]`."""
+"""What of the documentation is generated: `python -m tools.docs [--check]`.
+
+The README's metric table and docs/metrics.md from the catalogue, docs/configuration.md from the settings, and the
+README's table of who uses the recorded GPU from playing the recording.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,37 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from exporter import catalogue
+from exporter import catalogue, config
 from exporter.catalogue import METRICS, Kind, Metric, Unit
+from exporter.roles.demo import RECORDING
+from exporter.sampler import Sampler, Sources
+from exporter.sources.recorded import Player, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-BEGIN: Final = "<!-- metrics:begin -->"
-END: Final = "<!-- metrics:end -->"
+    from exporter.snapshot import PairUse, Snapshot
+
 _ROOT: Final = Path(__file__).parent.parent
+_SECOND: Final = 80
 _TYPES: Final = {Kind.GAUGE: "gauge", Kind.COUNTER: "counter", Kind.SUMMARY: "summary (`_sum`, `_count`)"}
+
+
+_CONFIGURATION: Final = """<!-- Written by `make generate` from exporter/config.py: do not edit. -->
+
+# Settings of `vgpu-exporter node`
+
+Each is a flag, an environment variable and a key of the YAML file that `--config FILE` (or `VGPU_EXPORTER_CONFIG`)
+names; the key is the flag without its dashes. A flag beats the environment, that the file, that the default.
+A repeatable flag may be given several times; its variable is a list with commas, its key a YAML list.
+
+{table}
+
+An unknown flag or key, a bad value or an unreadable file ends the program before anything starts, with one line that
+names it and exit code 2. On SIGHUP the log level and the label allow-lists are taken over; of everything else that
+changed, and of a file that cannot be used, the log says so and the old stays. SIGTERM and SIGINT let the scrapes in
+flight finish and end with code 0 within 5 seconds, whatever the driver does.
+"""
 
 
 class Section(NamedTuple):
@@ -107,19 +132,78 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def with_table(readme: str) -> str:
-    """The README's text with what stands between its markers replaced."""
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise SystemExit(f"README.md: expected {BEGIN} and, below it, {END}")
-    return f"{before}{BEGIN}\n{readme_table()}\n{END}{after}"
+def demo_table() -> str:
+    """Who uses the recorded GPU at its 80th second, as the program says it."""
+    capture, now = load(RECORDING), [0.0]
+    player = Player(capture, monotonic=lambda: now[0], wall=lambda: now[0])
+    sampler = Sampler(capture.node, Sources(player, player, player), player.interval, wall=lambda: now[0])
+    snapshot = sampler.tick()
+    while now[0] < _SECOND:
+        now[0] = int(now[0]) + 1.01
+        snapshot = sampler.tick()
+    head = ("Namespace", "Pod", "Memory used", "granted", "Cores used (60 s)", "granted", "")
+    return _table(head, [*(_tenant(snapshot, pair) for pair in snapshot.joined.pairs), *_remainder(snapshot)])
+
+
+def _tenant(snapshot: Snapshot, pair: PairUse) -> tuple[str, ...]:
+    share = snapshot.accounts.pairs[pair.uuid, pair.owner].utilization
+    over = (pair.used or 0) > (pair.memory_granted or 0)
+    remark = ("**no grant**" if pair.memory_granted == 0 else "**over its grant**") if over else ""
+    return (
+        pair.owner.namespace, pair.owner.pod, _mib(pair.used), _mib(pair.memory_granted), _percent(share),
+        _percent(pair.core_granted) if pair.core_granted is not None else "not limited",
+        remark or ("idle" if pair.processes == 0 else ""),
+    )  # fmt: skip
+
+
+def _remainder(snapshot: Snapshot) -> Iterable[tuple[str, ...]]:
+    """The rows of what belongs to nobody."""
+    for use in snapshot.joined.devices:
+        for reason, used in (use.unattributed or {}).items():
+            if used:
+                yield ("-", f"nobody's: `{reason}`", _mib(used), "", "", "", "")
+
+
+def _mib(value: int | None) -> str:
+    return "unknown" if value is None else f"{value / 2**20:,.0f} MiB"
+
+
+def _percent(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.0%}"
+
+
+def configuration() -> str:
+    """The whole of docs/configuration.md."""
+    rows = [
+        (
+            _code(f"--{setting.name}{' ' + setting.metavar if setting.metavar else ''}"), _code(setting.variable),
+            _code(_default(setting.default)) if setting.default else "-",
+            _cell(setting.help) + (" (repeatable)" if setting.repeatable and "repeatable" not in setting.help else ""),
+        )
+        for setting in config.NODE
+    ]  # fmt: skip
+    return _CONFIGURATION.format(table=_table(("Flag", "Environment", "Default", "Meaning"), rows))
+
+
+def _default(default: str | tuple[str, ...] | None) -> str:
+    return ", ".join(default) if isinstance(default, tuple) else default or ""
+
+
+def marked(text: str, name: str, content: str) -> str:
+    """The text with what stands between the markers of that name replaced."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise SystemExit(f"README.md: expected {begin} and, below it, {end}")
+    return f"{before}{begin}\n{content}\n{end}{after}"
 
 
 def generated() -> dict[str, str]:
     """Every generated file: its path from the root, and what must stand in it."""
     readme = (_ROOT / "README.md").read_text(encoding="utf-8")
-    return {"README.md": with_table(readme), "docs/metrics.md": reference()}
+    readme = marked(marked(readme, "metrics", readme_table()), "demo", demo_table())
+    return {"README.md": readme, "docs/metrics.md": reference(), "docs/configuration.md": configuration()}
 
 
 def stale() -> str:
