@@ -23,10 +23,11 @@ POLICY: Final = (
 
 _STYLE: Final = """
 :root { color-scheme: light dark }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 84rem; padding: 0 1rem }
 h1 { font-size: 1.3rem } h2 { font-size: 1.1rem; margin: 2rem 0 .3rem } p { margin: .3rem 0 }
 .table { overflow-x: auto } table { border-collapse: collapse; width: 100% }
-th, td { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid #8885; white-space: nowrap }
+th, td { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid #8885; overflow-wrap: anywhere }
+th, .n, .bad { white-space: nowrap }
 .n { text-align: right; font-variant-numeric: tabular-nums }
 .bad { color: #c22; font-weight: 600 } .dim { opacity: .65 }
 @media (prefers-color-scheme: dark) { .bad { color: #f77 } }
@@ -35,7 +36,7 @@ th, td { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px so
 _HEAD: Final = (
     "<tr><th scope=col>Namespace<th scope=col>Pod<th scope=col>Container<th scope=col class=n>Used"
     "<th scope=col class=n>Granted<th scope=col class=n>Cores used<th scope=col class=n>Cores granted"
-    "<th scope=col class=n>Processes</tr>"
+    "<th scope=col class=n>Processes<th scope=col></tr>"
 )
 
 
@@ -77,26 +78,31 @@ def _device(snapshot: Snapshot, use: DeviceUse) -> str:
 
 
 def _pair(snapshot: Snapshot, pair: PairUse) -> str:
-    """Return one container's row; what is beyond the grant is marked."""
-    over = pair.used is not None and pair.memory_granted is not None and pair.used > pair.memory_granted
+    """Return one container's row."""
     account = snapshot.accounts.pairs[pair.uuid, pair.owner]
     busy = account.utilization if pair.processes is not None else None
     cells = "".join(f"<td>{escape(text)}" for text in (pair.owner.namespace, pair.owner.pod, pair.owner.container))
     granted = _bytes(pair.memory_granted) if pair.memory_granted is not None else f"unknown ({pair.grant_source})"
     cores = _percent(pair.core_granted) if pair.core_granted is not None else "not limited"
-    mark = " <span class=bad>over grant</span>" if over else ""
     processes = "?" if pair.processes is None else str(pair.processes)
     return (
-        f"<tr>{cells}<td class=n>{_bytes(pair.used)}{mark}<td class=n>{granted}"
-        f"<td class=n>{_percent(busy)}<td class=n>{cores}<td class=n>{processes}</tr>"
+        f"<tr>{cells}<td class=n>{_bytes(pair.used)}<td class=n>{granted}"
+        f"<td class=n>{_percent(busy)}<td class=n>{cores}<td class=n>{processes}<td class=bad>{_remark(pair)}</tr>"
     )
+
+
+def _remark(pair: PairUse) -> str:
+    """Return what is wrong with a container's use of memory, if anything."""
+    if pair.used is None or pair.memory_granted is None or pair.used <= pair.memory_granted:
+        return ""
+    return "no grant" if pair.memory_granted == 0 else "over grant"
 
 
 def _nobody(use: DeviceUse) -> Iterable[str]:
     """Yield the remainder's rows: what belongs to no container, by reason."""
     for reason, used in (use.unattributed or {}).items():
         if used:
-            yield f"<tr class=dim><td colspan=3>nobody: {escape(reason)}<td class=n>{_bytes(used)}<td colspan=4></tr>"
+            yield f"<tr class=dim><td colspan=3>nobody: {escape(reason)}<td class=n>{_bytes(used)}<td colspan=5></tr>"
 
 
 def _sources(snapshot: Snapshot) -> str:
