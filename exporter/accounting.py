@@ -130,7 +130,7 @@ class Accounting:
             else:
                 split = {UNKNOWN_PROCESS: fsum((*reading.window.busy.values(), reading.window.unplaced))}
             joules -= self._book_window(device, reading, reading.window, split, joules)
-        device.energy_unattributed += joules
+        device.energy_unattributed += max(joules, 0.0)  # what rounding leaves below 0 must not take a counter back
         _forget(device.windows, reading.clock)
         _forget(device.utilizations, reading.clock)
 

@@ -48,12 +48,16 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """A recorded node; `interval` is the mean time in seconds between two frames."""
+    """A recorded node; `interval` is the mean time in seconds between two frames.
+
+    `own_cgroup` is the cgroup text of who recorded it, "" if it is not known.
+    """
 
     node: str
     devices: tuple[Device, ...]
     frames: tuple[Frame, ...]
     interval: float
+    own_cgroup: str = ""
 
 
 def decode(lines: Iterable[str]) -> Capture:
@@ -63,12 +67,13 @@ def decode(lines: Iterable[str]) -> Capture:
         _, first = next(numbered)
     except StopIteration:
         raise CaptureError("the capture is empty") from None
-    node, devices = _line(1, first, _header)
+    node, devices, own_cgroup = _line(1, first, _header)
     frames = tuple(_frames(numbered, devices))
     if not frames:
         raise CaptureError("the capture holds no sample")
     span = frames[-1].t - frames[0].t
-    return Capture(node, tuple(devices.values()), frames, span / (len(frames) - 1) if span > 0 else 1.0)
+    interval = span / (len(frames) - 1) if span > 0 else 1.0
+    return Capture(node, tuple(devices.values()), frames, interval, own_cgroup)
 
 
 def _line(number: int, text: str, parse: Callable[[dict[str, Any]], T]) -> T:
@@ -86,14 +91,14 @@ def _object(raw: object) -> dict[str, Any]:
     return raw
 
 
-def _header(raw: dict[str, Any]) -> tuple[str, dict[str, Device]]:
+def _header(raw: dict[str, Any]) -> tuple[str, dict[str, Device], str]:
     if raw.get("kind") != "node" or raw.get("version") != VERSION:
         raise ValueError(f'it must be {{"kind": "node", "version": {VERSION}, …}}')
     gpus = [
         Device(str(gpu["uuid"]), int(gpu.get("index", place)), str(gpu["name"]), str(raw["driver"]))
         for place, gpu in enumerate(raw["gpus"])
     ]
-    return str(raw["node"]), {gpu.uuid: gpu for gpu in gpus}
+    return str(raw["node"]), {gpu.uuid: gpu for gpu in gpus}, str(raw.get("own_cgroup", ""))
 
 
 def _frames(numbered: Iterable[tuple[int, str]], devices: Mapping[str, Device]) -> Iterator[Frame]:
@@ -162,6 +167,7 @@ def _reading(gpu: dict[str, Any], devices: Mapping[str, Device], t: float, wall_
             _whole(gpu["last_seen_us"]),
             _whole(gpu.get("asked_us", wall_us)),
             tuple(SmSample(_whole(one["pid"]), _whole(one["timestamp_us"]), _number(one["sm"])) for one in samples),
+            _known(_device_samples, gpu.get("device_samples")),
         ),
         capabilities={str(name): str(reason) for name, reason in gpu.get("capabilities", {}).items()},
     )
@@ -184,20 +190,19 @@ def _whole(value: object) -> int:
     return value
 
 
-def _device_samples(raw: list[list[float]] | None) -> tuple[tuple[int, float], ...] | None:
-    return None if raw is None else tuple((int(stamp), float(share)) for stamp, share in raw)
+def _device_samples(raw: list[list[float]]) -> tuple[tuple[int, float], ...]:
+    return tuple((_whole(stamp), _number(share)) for stamp, share in raw)
 
 
 def _scaled(value: float | None, factor: float) -> float | None:
     return None if value is None else value * factor
 
 
-def encode_node(node: str, driver: str, devices: Iterable[Device], recorded: str) -> str:
-    """Return the first line; `recorded` is an RFC 3339 time."""
+def encode_node(node: str, driver: str, devices: Iterable[Device], recorded: str, own_cgroup: str = "") -> str:
+    """Return the first line; `recorded` is an RFC 3339 time, `own_cgroup` the cgroup text of who records."""
     gpus = [{"uuid": device.uuid, "index": device.index, "name": device.name} for device in devices]
-    return _text(
-        {"kind": "node", "version": VERSION, "node": node, "driver": driver, "recorded": recorded, "gpus": gpus}
-    )
+    head = {"kind": "node", "version": VERSION, "node": node, "driver": driver, "recorded": recorded}
+    return _text(head | ({"own_cgroup": own_cgroup} if own_cgroup else {}) | {"gpus": gpus})
 
 
 def encode_pods(t: float, pods: Iterable[Mapping[str, Any]]) -> str:

@@ -186,11 +186,13 @@ DEVICE_XID_LAST = Metric(
 
 NAMESPACE_CORE_BUSY = Metric(
     "namespace_core_busy", Unit.SECONDS, NamespaceOnDevice,
-    "GPU-seconds of SM time of the namespace's containers, gone ones included.", _C,
+    "GPU-seconds of SM time of the namespace's containers, gone ones included; absent while use cannot be attributed.",
+    _C,
 )
 NAMESPACE_MEMORY_USED = Metric(
     "namespace_memory_used", Unit.BYTE_SECONDS, NamespaceOnDevice,
-    "Byte-seconds of memory held by the namespace's containers, gone ones included.", _C,
+    "Byte-seconds of memory held by the namespace's containers, gone ones included; absent while use cannot be "
+    "attributed.", _C,
 )
 NAMESPACE_MEMORY_GRANTED = Metric(
     "namespace_memory_granted", Unit.BYTE_SECONDS, NamespaceOnDevice,
@@ -203,7 +205,7 @@ NAMESPACE_CORE_GRANTED = Metric(
 )
 NAMESPACE_ENERGY = Metric(
     "namespace_energy", Unit.JOULES, NamespaceOnDevice,
-    "Estimated energy of the namespace's containers, gone ones included.", _C,
+    "Estimated energy of the namespace's containers, gone ones included; absent while use cannot be attributed.", _C,
 )
 
 # ------------------------------------------------------------------------------ a container on a GPU

@@ -134,6 +134,7 @@ def _capture(given: argparse.Namespace) -> None:
     logs.configure("text", "warning")
     if not given.node_name:
         raise ConfigError("--node-name is not set: give it, or NODE_NAME")
+    _check_node_name(given.node_name)
     record(
         CaptureSettings(
             out=given.out,
@@ -145,6 +146,15 @@ def _capture(given: argparse.Namespace) -> None:
             kubernetes=not given.no_kubernetes,
         )
     )
+
+
+def _check_node_name(text: str) -> None:
+    """Refuse what `node` refuses: it goes into a query."""
+    [setting] = (setting for setting in config.NODE if setting.name == "node-name")
+    try:
+        setting.parse(text)
+    except ValueError as error:
+        raise ConfigError(f"--node-name: {text!r} is not {error}") from None
 
 
 def _factor(text: str) -> float:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 MAX_INTERVALS: Final = 5
 #: So many answers in a row without the samples that there should be mean that the chain is broken.
 MAX_SILENT_READS: Final = 3
+#: Seconds for which a sample of the GPU's speaks at most (NVML promises one in 1/6 to 1 s). A longer hole was not
+#: watched: the driver keeps only so many samples, or a clock stepped.
+LONGEST_HOLD: Final = 1.5
 #: A sample reaches us at most so late (200 ms measured); younger idle time is not yet certain.
 IDLE_LAG_US: Final = 500_000
 
@@ -89,15 +92,16 @@ def _close(
     shares = {pid: min(sample.sm, 100.0) / 100 for pid, sample in newest.items()}
     if not whole:
         return Step(following, CoreWindow(seconds, {pid: share * seconds for pid, share in shares.items()}, ages))
-    busy, unplaced = _split(_busy_seconds(progress.last_seen_us, whole), shares)
-    return Step(following, CoreWindow(seconds, busy, ages, unplaced))
+    observed, total = _observed(progress.last_seen_us, whole)
+    busy, unplaced = _split(total, shares)
+    return Step(following, CoreWindow(observed, busy, ages, unplaced))
 
 
-def _busy_seconds(begin: int, whole: Sequence[tuple[int, float]]) -> float:
-    """Return the GPU-seconds of the GPU's own samples; each holds from the stamp before it."""
+def _observed(begin: int, whole: Sequence[tuple[int, float]]) -> tuple[float, float]:
+    """Return (seconds, GPU-seconds) of the GPU's own samples; each holds from the stamp before it, but not for long."""
     stamps = [begin, *(stamp for stamp, _ in whole)]
-    spans = [(late - early) / 1e6 for early, late in pairwise(stamps)]
-    return fsum(span * min(share, 100.0) / 100 for span, (_, share) in zip(spans, whole, strict=True))
+    spans = [min((late - early) / 1e6, LONGEST_HOLD) for early, late in pairwise(stamps)]
+    return fsum(spans), fsum(span * min(share, 100.0) / 100 for span, (_, share) in zip(spans, whole, strict=True))
 
 
 def _split(total: float, shares: Mapping[int, float]) -> tuple[dict[int, float], float]:

@@ -46,6 +46,17 @@ SOURCE_REASONS: Final[dict[str, tuple[str, ...]]] = {
         "unauthorized",
         "unreachable",
     ),
+    "node": (
+        "closed",
+        "config",
+        "forbidden",
+        "gone",
+        "malformed",
+        "server_error",
+        "throttled",
+        "unauthorized",
+        "unreachable",
+    ),
 }
 
 #: Every reason that `vgpu_attribution_failures_total` can carry, for the node role, in words.

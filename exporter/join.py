@@ -92,7 +92,7 @@ def join(
         blind=blind,
         no_host_pid=no_host_pid,
     )
-    return joined, Carry(tick.living(), carry.listed, carry.suspect_since)
+    return joined, Carry(tick.last_owners(), carry.listed, carry.suspect_since)
 
 
 def _held(roster: Roster | None, uuid: str) -> Held:
@@ -111,8 +111,8 @@ def _suspect(carry: Carry, fresh: Iterable[DeviceReading], now: float) -> Carry:
 
 def _has_traces(reading: DeviceReading) -> bool:
     """Tell whether somebody uses this GPU although nobody is listed (v1 memory says nothing: it holds the reserve)."""
-    if reading.processes is None:
-        return False
+    if reading.processes is None or reading.capabilities.get("process_utilization") == "mig":
+        return False  # a GPU cut into instances lists its processes there
     memory = reading.memory
     used = memory.used if memory is not None and memory.reserved is not None else 0
     return used > _QUIET or bool(reading.window and reading.window.busy)
@@ -123,7 +123,7 @@ def _why_blind(driver: DriverState, processes: ProcessState, roster: Roster | No
     if not driver.answered:
         return "the NVIDIA driver has not answered yet"
     if not processes.answered:
-        return "/proc has not answered yet"
+        return "/proc does not answer"
     if roster is None:
         return "the node's pods have not been listed yet"
     if carry.suspect_since is not None:
@@ -224,13 +224,17 @@ class _Tick:
         self.failures.add(Failure(reason, str(pid)))
         return UNKNOWN_PROCESS
 
-    def living(self) -> dict[int, tuple[float, Owner | str]]:
-        """Return the owners of the processes placed now, for the next tick."""
-        return {
+    def last_owners(self) -> dict[int, tuple[float, Owner | str]]:
+        """Return whose each PID was when last seen alive, for as long as the driver names it.
+
+        A process that has ended is still there when the window comes in which it ended, be that some ticks later.
+        """
+        placed = {
             pid: (process.start, self._owners[pid])
             for pid, process in self._processes.items()
             if isinstance(process, Process) and pid in self._owners
         }
+        return {pid: before for pid, before in self._before.items() if pid in self._processes} | placed
 
     def pairs(self) -> Iterator[PairUse]:
         """Return each container on each GPU: it holds a grant there, or has a process on it (law 0)."""

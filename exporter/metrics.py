@@ -141,13 +141,15 @@ def _device_account(out: Families, on: labels.Device, snapshot: Snapshot, use: D
 
 
 def _namespaces(out: Families, snapshot: Snapshot) -> None:
-    """Publish the accounts to bill from."""
+    """Publish the accounts to bill from; those of use only while attribution is possible: blind is not idle."""
     for (uuid, namespace), account in sorted(snapshot.accounts.namespaces.items()):
         sample = labels.NamespaceOnDevice(snapshot.node, uuid, namespace)
-        out.add(c.NAMESPACE_CORE_BUSY, sample, account.busy)
-        out.add(c.NAMESPACE_MEMORY_USED, sample, account.memory_used)
         out.add(c.NAMESPACE_MEMORY_GRANTED, sample, account.memory_granted)
         out.add(c.NAMESPACE_CORE_GRANTED, sample, account.core_granted)
+        if snapshot.joined.blind is not None:
+            continue
+        out.add(c.NAMESPACE_CORE_BUSY, sample, account.busy)
+        out.add(c.NAMESPACE_MEMORY_USED, sample, account.memory_used)
         out.add(c.NAMESPACE_ENERGY, sample, account.energy)
 
 

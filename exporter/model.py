@@ -161,7 +161,8 @@ Unreadable = Literal["process_gone", "process_unreadable"]
 class ProcessState:
     """The answer for the PIDs asked about: a process, or why there is none.
 
-    `own_cgroup` is our own cgroup text, "" if it is not known.
+    `answered`: /proc answers now, so that "gone" can be believed. `own_cgroup` is our own cgroup text, "" if it is not
+    known.
     """
 
     answered: bool

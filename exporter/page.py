@@ -82,11 +82,13 @@ def _pair(snapshot: Snapshot, pair: PairUse) -> str:
     account = snapshot.accounts.pairs[pair.uuid, pair.owner]
     busy = account.utilization if pair.processes is not None else None
     cells = "".join(f"<td>{escape(text)}" for text in (pair.owner.namespace, pair.owner.pod, pair.owner.container))
-    granted = _bytes(pair.memory_granted) if pair.memory_granted is not None else f"unknown ({pair.grant_source})"
-    cores = _percent(pair.core_granted) if pair.core_granted is not None else "not limited"
+    unknown = f"unknown ({pair.grant_source})"
+    granted = _bytes(pair.memory_granted) if pair.memory_granted is not None else unknown
+    unlimited = "not limited" if pair.memory_granted is not None else unknown
+    cores = _percent(pair.core_granted) if pair.core_granted is not None else unlimited
     processes = "?" if pair.processes is None else str(pair.processes)
     return (
-        f"<tr>{cells}<td class=n>{_bytes(pair.used)}<td class=n>{granted}"
+        f"<tr>{cells}<td class=n>{_bytes(pair.used)}<td class=n>{escape(granted)}"
         f"<td class=n>{_percent(busy)}<td class=n>{cores}<td class=n>{processes}<td class=bad>{_remark(pair)}</tr>"
     )
 

@@ -113,5 +113,17 @@ def _only_owners(living: Iterable[Pod], named: Iterable[Pod]) -> dict[str, Owner
     for pod in named:
         if len(pod.containers) == 1 and not pod.containers[0].finished:
             owners[pod.uid] = Owner(pod.uid, pod.namespace, pod.name, pod.containers[0].name)
-    owners.update({pod.config_hash: owners[pod.uid] for pod in living if pod.config_hash})
-    return owners
+    return _by_hash(living, owners) | owners
+
+
+def _by_hash(living: Iterable[Pod], owners: Mapping[str, Owner | None]) -> dict[str, Owner | None]:
+    """Map static pods' hashes to their owners; anybody may write that annotation, so it proves little.
+
+    It counts for a pod that belongs to its node, as the kubelet's mirrors of static pods do; of several that claim the
+    same hash nobody gets it. What looks like another pod's UID is not one (the caller's UIDs go first).
+    """
+    hashes: dict[str, Owner | None] = {}
+    for pod in living:
+        if pod.config_hash and pod.owner_kind == "Node":
+            hashes[pod.config_hash] = None if pod.config_hash in hashes else owners[pod.uid]
+    return hashes

@@ -70,7 +70,7 @@ class Sampler:
         self._carry = Carry()
         self._roster: Roster | None = None
         self._enrolled: tuple[object, ...] = ()
-        self._failing: frozenset[Failure] = frozenset()
+        self._told: frozenset[Failure] = frozenset()
         self._quiet_until: dict[str, float] = {}
         self._trouble = ""
         self._times_blind = 0
@@ -150,21 +150,19 @@ class Sampler:
 
     def _tell(self, joined: Joined) -> None:
         """Log what newly could not be placed, and when all use became invisible."""
-        news = joined.failures - self._failing
-        for reason in sorted({failure.reason for failure in news}):
-            self._tell_of(reason, sorted(failure.key for failure in news if failure.reason == reason))
-        self._failing = joined.failures
+        news = joined.failures - self._told
+        loud = frozenset(failure for failure in news if self._monotonic() >= self._quiet_until.get(failure.reason, 0.0))
+        for reason in sorted({failure.reason for failure in loud}):
+            self._tell_of(reason, sorted(failure.key for failure in loud if failure.reason == reason))
+        self._told = joined.failures - (news - loud)  # what is still there when the minute is over is told then
         if joined.no_host_pid and not self._was_blind:
             self._times_blind += 1
             _log.error("%s", NO_HOST_PID)
         self._was_blind = joined.no_host_pid
 
     def _tell_of(self, reason: str, keys: list[str]) -> None:
-        """Log one kind of failure, at most once a minute: a tenant that forks must not fill the log."""
-        now = self._monotonic()
-        if now < self._quiet_until.get(reason, 0.0):
-            return
-        self._quiet_until[reason] = now + _QUIET_FOR
+        """Log one kind of failure, and no more of it for a minute: a tenant that forks must not fill the log."""
+        self._quiet_until[reason] = self._monotonic() + _QUIET_FOR
         more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
         _log.warning("%s (%s%s): %s", reason, ", ".join(keys[:_NAMED]), more, FAILURE_REASONS[reason])
 
@@ -182,7 +180,7 @@ class Sampler:
 
 
 def withheld(snapshot: Snapshot) -> Snapshot:
-    """Return a snapshot that is too old to be live: only the accounts and the state of the sources, all down."""
+    """Return a snapshot that is too old to be live: only what was granted and the state of the sources, all down."""
     reason = "the sampler is stuck: nothing was read for too long"
     devices = tuple(DeviceUse(use.device, None, use.granted) for use in snapshot.joined.devices)
     return replace(

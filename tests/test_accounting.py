@@ -205,6 +205,16 @@ def test_samples_that_add_up_to_more_than_the_window_share_its_energy() -> None:
     assert accounts.devices[GPU].energy_unattributed == pytest.approx(0)
 
 
+def test_rounding_takes_no_energy_back() -> None:
+    """Of 100 J split by 1.2 s, 1.2 times a second's share is a little more than 100: nobody's energy stays at 0."""
+    books = Books()
+    books.tick(energy=0.0)
+
+    accounts = books.tick({7: 1.2}, energy=100.0)
+
+    assert accounts.devices[GPU].energy_unattributed == 0
+
+
 def test_an_energy_counter_that_began_anew_takes_nothing_back() -> None:
     """After a driver reload the counter starts again; ours goes on."""
     books = Books()

@@ -28,7 +28,14 @@ whole = st.integers(0, 2**63)
 number = st.floats(0, 1e15)
 words = st.text(max_size=20)
 samples = st.builds(SmSample, pid=whole, timestamp_us=whole, sm=st.floats(0, 100))
-cores = st.builds(CoreReading, last_seen_us=whole, now_us=whole, samples=st.lists(samples, max_size=3).map(tuple))
+whole_gpu = st.lists(st.tuples(whole, st.floats(0, 100)), max_size=3).map(tuple)
+cores = st.builds(
+    CoreReading,
+    last_seen_us=whole,
+    now_us=whole,
+    samples=st.lists(samples, max_size=3).map(tuple),
+    device=st.none() | whole_gpu,
+)
 listed = st.builds(GpuProcess, pid=whole, used=st.none() | whole, mps=st.booleans())
 
 
@@ -90,15 +97,15 @@ def test_processes_carry_on_from_sample_to_sample(found: list[dict[int, Process]
         assert frame.processes == known
 
 
-@given(name=words, driver=words, devices=st.lists(words, unique=True, max_size=3))
-def test_the_node_comes_back(name: str, driver: str, devices: list[str]) -> None:
-    """The node's name and its GPUs come back, whatever they are called."""
+@given(name=words, driver=words, devices=st.lists(words, unique=True, max_size=3), own_cgroup=words)
+def test_the_node_comes_back(name: str, driver: str, devices: list[str], own_cgroup: str) -> None:
+    """The node's name, its GPUs and where the recorder lay come back, whatever they are called."""
     gpus = tuple(Device(uuid, index, "a GPU", driver) for index, uuid in enumerate(devices))
-    lines = (encode_node(name, driver, gpus, "2026-11-22T03:00:00Z") + sample()).removesuffix("\n").split("\n")
+    header = encode_node(name, driver, gpus, "2026-11-22T03:00:00Z", own_cgroup)
 
-    capture = decode(lines)
+    capture = decode((header + sample()).removesuffix("\n").split("\n"))
 
-    assert (capture.node, capture.devices) == (name, gpus)
+    assert (capture.node, capture.devices, capture.own_cgroup) == (name, gpus, own_cgroup)
 
 
 @given(st.lists(st.dictionaries(words, words | st.lists(words, max_size=2), max_size=3), max_size=3))
@@ -187,6 +194,10 @@ BROKEN = {
     "used is a text": (changed("processes.0.used", "1"), "'1' is no whole number from 0 on"),
     "a process without memory": (changed("processes", [{"pid": 7}]), "lacks 'used'"),
     "a share is negative": (changed("process_utilization.0.sm", -1), "'-1' is no number from 0 on"),
+    "the GPU's samples are a number": (changed("device_samples", 5), "not iterable"),
+    "a sample of the GPU is half": (changed("device_samples", [[5]]), "not enough values to unpack"),
+    "a stamp of the GPU is a text": (changed("device_samples", [["5", 5]]), "'5' is no whole number from 0 on"),
+    "a share of the GPU is negative": (changed("device_samples", [[5, -5]]), "'-5' is no number from 0 on"),
     "no last_seen": (changed("last_seen_us", None), "'None' is no whole number"),
     "capabilities are a list": (changed("capabilities", []), "'list' object has no attribute 'items'"),
 }
@@ -243,6 +254,7 @@ keys = st.sampled_from(
         *("uuid", "memory", "memory.used", "memory.reserved", "utilization", "power_mw", "processes", "processes.0"),
         *("processes.0.pid", "processes.0.used", "last_seen_us", "process_utilization", "process_utilization.0"),
         *("process_utilization.0.sm", "capabilities", "boottime", "energy_mj", "temperature_c", "asked_us"),
+        "device_samples",
     ]
 )
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.core_time import MAX_INTERVALS, MAX_SILENT_READS, Progress, Step, advance
+from exporter.core_time import LONGEST_HOLD, MAX_INTERVALS, MAX_SILENT_READS, Progress, Step, advance
 from exporter.model import CoreReading, SmSample
 
 if TYPE_CHECKING:
@@ -345,6 +345,26 @@ def test_samples_already_booked_are_not_booked_again() -> None:
 
     assert window is not None
     assert window.busy == {7: pytest.approx(0.5)}
+
+
+def test_what_ran_out_of_the_drivers_buffer_is_not_observed() -> None:
+    """Where the oldest sample kept is much younger than the last stamp, it does not speak for the time between."""
+    whole = [(3.0 + second / 5, 100.0) for second in range(1, 6)]
+
+    step = begun().read(4, (7, 4.0, 25), whole=whole)
+
+    assert step.window is not None
+    assert step.window.seconds == pytest.approx(0.8 + LONGEST_HOLD)
+    assert step.window.busy == {7: pytest.approx(0.8 + LONGEST_HOLD)}
+    assert step.progress.last_seen_us == at(4)
+
+
+def test_a_gpu_that_samples_once_a_second_is_observed_whole() -> None:
+    """The slowest GPUs take a sample a second, some a little late: nothing of that is a hole."""
+    window = begun().read(3, whole=[(0.9, 50), (2.1, 50), (3.0, 50)]).window
+
+    assert window is not None
+    assert window.seconds == pytest.approx(3.0)
 
 
 def test_no_own_samples_three_times_is_a_gap() -> None:

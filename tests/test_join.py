@@ -187,6 +187,19 @@ def test_the_last_window_of_a_process_is_its_owners() -> None:
     assert only_device(result).core_owners == {only_pair(result).owner: 0.4}
 
 
+def test_the_last_window_of_a_process_may_come_a_tick_late() -> None:
+    """On a GPU that is read more slowly than it ticks, the reading may come again before the one with the end."""
+    listed = driver(reading({7: GIB}))
+    _, carry = joined(listed, processes(process(7, INSIDE)), MODEL)
+    _, carry = joined(listed, processes(gone=[7]), MODEL, carry)
+
+    result, carry = joined(driver(reading(busy={7: 0.4})), processes(gone=[7]), MODEL, carry)
+
+    assert only_device(result).core_owners == {only_pair(result).owner: 0.4}
+    _, carry = joined(driver(reading()), processes(), MODEL, carry)
+    assert carry.owners == {}
+
+
 def test_the_time_of_a_process_never_seen_alive_is_unknown() -> None:
     """SM time of a PID that was gone before we ever saw it belongs to an unknown process."""
     result, _ = joined(driver(reading(busy={7: 0.4})), processes(gone=[7]), MODEL)
@@ -286,6 +299,47 @@ def test_a_pods_only_container_is_charged_before_its_status_names_it() -> None:
     assert only_pair(result).used == GIB
 
 
+STATIC_HASH = "0123456789abcdef" * 2
+STATIC = pod(
+    "static",
+    namespace="kube-system",
+    config_hash=STATIC_HASH,
+    owner_kind="Node",
+    containers=(Container("main", "app"),),
+)
+
+
+def in_static_pod(container: str) -> str:
+    """Return the cgroup text of a process in the static pod: its level bears the hash, not the mirror's UID."""
+    return f"0::/kubepods/burstable/pod{STATIC_HASH}/{cid(container)}\n"
+
+
+def test_a_static_pods_process_is_its_mirrors() -> None:
+    """The API server knows a static pod by a UID of its own, the cgroup path by the hash of its manifest."""
+    result, _ = joined(driver(reading({7: GIB})), processes(process(7, in_static_pod("main"))), roster(STATIC))
+
+    assert (only_pair(result).owner.pod, only_pair(result).used) == ("static", GIB)
+
+
+@pytest.mark.parametrize("stolen", [uid("victim"), STATIC_HASH])
+@pytest.mark.parametrize("kind", ["", "Node"])
+def test_a_forged_hash_does_not_take_anothers_use(stolen: str, kind: str) -> None:
+    """A tenant that writes another pod's UID, or a static pod's hash, on its own pod gets nothing of theirs."""
+    names = roster(
+        pod("victim", namespace="other", containers=(Container("main", "app"),)),
+        STATIC,
+        pod("liar", config_hash=stolen, owner_kind=kind),
+    )
+    found = processes(process(7, cgroup("victim", "new")), process(8, in_static_pod("new")))
+
+    result, _ = joined(driver(reading({7: GIB, 8: GIB})), found, names)
+
+    used = {pair.owner.pod: pair.used for pair in result.pairs}
+    assert used["victim"] == GIB
+    assert "liar" not in used
+    assert used.get("static") == (None if kind and stolen == STATIC_HASH else GIB)  # of two mirrors, nobody's
+
+
 def test_an_unknown_container_of_several_is_not_guessed() -> None:
     """In a pod of two containers an unknown ID is unknown_pod, never one of the two."""
     names = roster(pod("model", containers=("a", "b")))
@@ -371,6 +425,15 @@ def test_one_listed_process_ever_proves_the_host_pid_namespace() -> None:
 def test_the_v1_memory_call_is_no_sign_of_blindness() -> None:
     """NVML's older memory call counts the driver's reserve as used: an idle GPU is not taken for a blind exporter."""
     result, _ = joined(driver(reading(memory=Memory(24 * GIB, GIB, None))), processes(), MODEL, Carry())
+
+    assert result.blind is None
+
+
+def test_a_gpu_cut_into_instances_is_no_sign_of_blindness() -> None:
+    """A MIG GPU lists its processes on its instances: memory in use without any on itself blinds nobody."""
+    result, _ = joined(
+        driver(reading(used=GIB, capabilities={"process_utilization": "mig"})), processes(), MODEL, Carry()
+    )
 
     assert result.blind is None
 

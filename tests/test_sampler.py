@@ -180,6 +180,24 @@ def test_a_tenant_that_forks_does_not_fill_the_log(bench: Bench, caplog: pytest.
     assert published(snapshots[-1], "vgpu_attribution_failures_total")["process_gone"] == 150
 
 
+def test_a_tenant_cannot_keep_anothers_failure_out_of_the_log(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """What fails while its kind was told a moment ago, and goes on failing, is told when the minute is over."""
+    noisy, quiet = pod("noisy", granted="garbage,"), pod("quiet", granted="garbage,")
+    bench.answers.pods = pods(noisy)
+    bench.sampler.tick()
+    bench.now += 30
+    bench.answers.pods = pods(noisy, quiet)
+    bench.sampler.tick()
+    assert quiet.uid not in caplog.text
+
+    bench.now += 31
+    bench.sampler.tick()
+    bench.sampler.tick()
+
+    assert [noisy.uid in record.getMessage() for record in caplog.records] == [True, False]
+    assert caplog.text.count(quiet.uid) == 1
+
+
 # ---------------------------------------------------------------- stale readings
 
 
@@ -451,6 +469,31 @@ def test_while_host_pids_are_wanting_no_use_is_shown(bench: Bench) -> None:
     assert published(snapshot, "vgpu_device_memory_unattributed_bytes") == {}
     assert published(snapshot, "vgpu_container_memory_used_bytes") == {}
     assert published(snapshot, "vgpu_container_memory_granted_bytes") == {GPU: 2000 * MIB}
+
+
+def test_blind_is_not_billed_as_idle(bench: Bench) -> None:
+    """Blind, a namespace's accounts of use are absent, not 0; what it was granted is known and billed on."""
+    bench.answers.driver = unlisted(100.0)
+    bench.sampler.tick()
+    bench.answers.driver = unlisted(101.0)
+    snapshot = bench.sampler.tick()
+
+    for name in ("core_busy_seconds", "memory_used_byte_seconds", "energy_joules"):
+        assert published(snapshot, f"vgpu_namespace_{name}_total") == {}
+    assert published(snapshot, "vgpu_namespace_memory_granted_byte_seconds_total") == {GPU: 2000 * MIB}
+
+
+def test_while_proc_does_not_answer_no_use_is_shown(bench: Bench) -> None:
+    """A /proc that went away shows nobody as gone: use is absent, not 0, and comes back with it."""
+    bench.answers.driver = driver(reading({7: GIB}))
+    bench.answers.found = processes(process(7, INSIDE))
+    bench.sampler.tick()
+
+    bench.answers.found = replace(processes(answered=False), processes={7: "process_unreadable"})
+    assert published(bench.sampler.tick(), "vgpu_container_memory_used_bytes") == {}
+
+    bench.answers.found = processes(process(7, INSIDE))
+    assert published(bench.sampler.tick(), "vgpu_container_memory_used_bytes") == {GPU: GIB}
 
 
 # ---------------------------------------------------------------- without Kubernetes

@@ -19,7 +19,10 @@ class Gpus(Protocol):
     """The driver's edge."""
 
     def read(self, timeout: float) -> DriverState:
-        """Ask every GPU that is not busy answering, wait at most `timeout` s, return the newest of each."""
+        """Ask every GPU that is not busy answering, wait at most `timeout` s, return the newest of each.
+
+        A GPU whose last reading came too late to be returned is not asked: that reading is handed out first.
+        """
         ...
 
     def close(self) -> None:

@@ -27,18 +27,29 @@ if TYPE_CHECKING:
 
 CHANCE: Final = random.SystemRandom()  # the nodes of a cluster must not come back in step
 
-_PATH: Final = "/api/v1/pods"
 _PAGE: Final = "500"
-_LONGEST_LINE: Final = 4 * 2**20  # an object in etcd is at most 1.5 MiB
+_LONGEST_OBJECT: Final = 4 * 2**20  # in etcd it is at most 1.5 MiB
 _LONGEST_LIST: Final = 256 * 2**20
 _ADVICE: Final = {
     "unauthorized": "the token is not (or no longer) valid; it is read again",
-    "forbidden": "give the service account a ClusterRole with the verbs list and watch on pods, as the chart does",
+    "forbidden": "give the service account a ClusterRole with {permission}, as the chart does",
     "throttled": "the API server is busy; we wait as long as it asks",
     "gone": "that resourceVersion is too old; everything is listed again",
     "server_error": "the API server has a problem of its own; its log says more",
     "config": "this address does not look like a Kubernetes API server",
 }
+
+
+class Resource(NamedTuple):
+    """What is asked for: its path, its word in messages, the permission it takes, what an HTTP 404 means (and why)."""
+
+    path: str
+    word: str
+    permission: str
+    missing: tuple[str, str] = ("config", _ADVICE["config"])
+
+
+PODS: Final = Resource("/api/v1/pods", "pods", "the verbs list and watch on pods")
 
 
 def of_node(node: str) -> dict[str, str]:
@@ -51,16 +62,17 @@ class Pace:
     """Every span of time in seconds that the source goes by, and its clocks.
 
     `connect` is how long a connection may take, `read` how long a list may stay silent. `watch` is the range that
-    `timeoutSeconds` is drawn from, `grace` what a stream may stay silent beyond it. Waits after failures double from
-    `backoff[0]` to `backoff[1]`, less up to half at random; they start over once a watch has held for `steady`.
-    `patience` is the longest Retry-After that is honoured. `monotonic` measures spans, `wall` is the Unix time of
-    the last success.
+    `timeoutSeconds` is drawn from, `grace` what a stream may stay silent beyond it. `every` is the range that the wait
+    between two readings of a single object is drawn from. Waits after failures double from `backoff[0]` to
+    `backoff[1]`, less up to half at random; they start over once a watch has held for `steady`. `patience` is the
+    longest Retry-After that is honoured. `monotonic` measures spans, `wall` is the Unix time of the last success.
     """
 
     connect: float = 10
     read: float = 60
     watch: tuple[int, int] = (240, 480)
     grace: float = 15
+    every: tuple[float, float] = (240, 360)  # 5 min ± 20 % (rule 6 of the house)
     backoff: tuple[float, float] = (0.5, 30)
     steady: float = 10
     patience: float = 60
@@ -71,6 +83,10 @@ class Pace:
         """Return how long to wait after so many failures in a row; 0 after none."""
         longest = min(self.backoff[1], self.backoff[0] * 2 ** min(failures - 1, 32))
         return CHANCE.uniform(longest / 2, longest) if failures else 0
+
+    def pause(self) -> float:
+        """Return how long to wait between two readings of a single object, anew each time."""
+        return CHANCE.uniform(*self.every)
 
 
 PACE: Final = Pace()
@@ -95,18 +111,22 @@ class Page(NamedTuple):
 class KubeApi:
     """The official client as a transport: it knows where and who, we read the bytes."""
 
-    def __init__(self, kubeconfig: str | None, pace: Pace) -> None:
+    def __init__(self, kubeconfig: str | None, pace: Pace, resource: Resource = PODS) -> None:
         """Read the configuration anew; ApiError `config` if there is none that can be used."""
         settings = _settings(kubeconfig)
         settings.retries = False  # urllib3 would sleep as long as any Retry-After says
         settings.keep_alive = True  # a dead peer is noticed by the kernel
-        self._pace = pace
+        self._pace, self._resource = pace, resource
         self._client = ApiClient(settings)
         self._client.user_agent = f"vgpu-exporter/{__version__}"
 
     def close(self) -> None:
         """Close idle connections."""
         self._client.close()
+
+    def get(self) -> dict[str, object]:
+        """GET the resource as the single object that its path names, as raw JSON."""
+        return self._whole("get", {}, _LONGEST_OBJECT)
 
     def pages(self, query: Mapping[str, str]) -> Iterator[Page]:
         """List what `query` selects, a page after the other."""
@@ -120,39 +140,45 @@ class KubeApi:
 
     def _page(self, query: Mapping[str, str]) -> Page:
         """GET one page of the list."""
-        body = bytearray()
-        with self.opened("list", query, self._pace.read) as response:
-            for chunk in _chunks("list", response):
-                body += chunk
-                if len(body) > _LONGEST_LIST:
-                    raise ApiError("malformed", f"The API server's list is longer than {_LONGEST_LIST} bytes.")
-        page = parsed("list", body)
+        page = self._whole("list", query, _LONGEST_LIST)
         items, version = page.get("items") or [], metadata(page, "resourceVersion")
         if not isinstance(items, list) or not version:
             raise ApiError("malformed", "The API server's answer is no list: it has no items or no resourceVersion.")
         return Page(items, version, metadata(page, "continue"))
 
+    def _whole(self, verb: str, query: Mapping[str, str], longest: int) -> dict[str, object]:
+        """GET an answer of at most `longest` bytes and return it as JSON."""
+        body = bytearray()
+        with self.opened(verb, query, self._pace.read) as response:
+            for chunk in _chunks(verb, response, self._resource):
+                body += chunk
+                if len(body) > longest:
+                    word = self._resource.word
+                    raise ApiError("malformed", f"The API server's answer to {verb} {word} exceeds {longest} bytes.")
+        return parsed(verb, body, self._resource)
+
     @contextmanager
     def opened(self, verb: str, query: Mapping[str, str], silence: float) -> Iterator[urllib3.BaseHTTPResponse]:
-        """GET the pods; yields the response once it is 200. `silence` is how many seconds it may say nothing."""
+        """GET the resource; yields the response once it is 200. `silence` is how many seconds it may say nothing."""
         with self._request(verb, query, silence) as response:
             if response.status != HTTPStatus.OK:
-                raise refused(verb, response.status, _first_words(response), response.headers.get("Retry-After"))
+                words, retry_after = _first_words(response), response.headers.get("Retry-After")
+                raise refused(verb, response.status, words, retry_after, self._resource)
             yield response
 
     def _request(self, verb: str, query: Mapping[str, str], silence: float) -> urllib3.BaseHTTPResponse:
         """Send the request and return what begins to come back, whatever its status."""
         try:
             request = self._client.param_serialize(
-                "GET", _PATH, query_params=list(query.items()), auth_settings=["BearerToken"]
+                "GET", self._resource.path, query_params=list(query.items()), auth_settings=["BearerToken"]
             )
             answer = self._client.call_api(*request, _request_timeout=(self._pace.connect, silence))
         except (ApiException, urllib3.exceptions.HTTPError) as error:
             host = self._client.configuration.host
             raise ApiError(
                 "unreachable",
-                f"The API server at {host} cannot be reached to {verb} pods: {shorten(str(error))}; "
-                "check address, network policy and certificates. The pods known so far serve on.",
+                f"The API server at {host} cannot be reached to {verb} {self._resource.word}: "
+                f"{shorten(str(error))}; check address, network policy and certificates. What is known serves on.",
             ) from error
         except Exception as error:  # a token file that went away, a token with a line end, a credential plugin
             raise _no_config(error) from error
@@ -182,11 +208,16 @@ def _no_config(error: Exception) -> ApiError:
     )
 
 
-def refused(verb: str, status: int, words: str, retry_after: str | None = None) -> RefusedError:
+def refused(
+    verb: str, status: int, words: str, retry_after: str | None = None, resource: Resource = PODS
+) -> RefusedError:
     """Return the error for an answer, or an ERROR event, of that HTTP status."""
     known = {401: "unauthorized", 403: "forbidden", 410: "gone", 429: "throttled"}
     reason = known.get(status, "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "config")
-    message = f"The API server answers HTTP {status} to {verb} pods ({shorten(words)}): {_ADVICE[reason]}."
+    advice = _ADVICE[reason].format(permission=resource.permission)
+    if status == HTTPStatus.NOT_FOUND:
+        reason, advice = resource.missing
+    message = f"The API server answers HTTP {status} to {verb} {resource.word} ({shorten(words)}): {advice}."
     wait = 0.0
     with suppress(TypeError, ValueError):  # absent, or a date
         wait = max(0.0, float(retry_after or ""))
@@ -203,31 +234,33 @@ def _first_words(response: urllib3.BaseHTTPResponse) -> str:
     return body.decode("utf-8", "replace")
 
 
-def _chunks(verb: str, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+def _chunks(verb: str, response: urllib3.BaseHTTPResponse, resource: Resource) -> Iterator[bytes]:
     """Yield the body as it comes in; ApiError `closed` if it is cut off, `unreachable` if it falls silent."""
     try:
         yield from response.stream(65536, decode_content=False)
     except urllib3.exceptions.ReadTimeoutError as error:
-        raise ApiError("unreachable", f"The API server fell silent while we {verb} pods; we ask again.") from error
+        message = f"The API server fell silent while we {verb} {resource.word}; we ask again."
+        raise ApiError("unreachable", message) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise ApiError("closed", f"The API server's answer to {verb} pods was cut off; we ask again.") from error
+        message = f"The API server's answer to {verb} {resource.word} was cut off; we ask again."
+        raise ApiError("closed", message) from error
 
 
-def lines_of(response: urllib3.BaseHTTPResponse) -> Iterator[bytearray]:
+def lines_of(response: urllib3.BaseHTTPResponse, resource: Resource = PODS) -> Iterator[bytearray]:
     """Yield the lines of a watch; a line without an end is `closed`, an endless one `malformed`."""
     rest = bytearray()
-    for chunk in _chunks("watch", response):
+    for chunk in _chunks("watch", response, resource):
         rest += chunk
         if b"\n" in chunk:
             *lines, rest = rest.split(b"\n")
             yield from filter(None, lines)
-        if len(rest) > _LONGEST_LINE:
-            raise ApiError("malformed", f"The API server sent a watch event of more than {_LONGEST_LINE} bytes.")
+        if len(rest) > _LONGEST_OBJECT:
+            raise ApiError("malformed", f"The API server sent a watch event of more than {_LONGEST_OBJECT} bytes.")
     if rest:
         raise ApiError("closed", "The API server ended the watch in the middle of an object; we resume it.")
 
 
-def parsed(verb: str, text: bytes | bytearray) -> dict[str, object]:
+def parsed(verb: str, text: bytes | bytearray, resource: Resource = PODS) -> dict[str, object]:
     """Return the JSON object in `text`; ApiError `malformed` if it is none."""
     try:
         value = json.loads(text)
@@ -235,7 +268,7 @@ def parsed(verb: str, text: bytes | bytearray) -> dict[str, object]:
         value = None
     if not isinstance(value, dict):
         words = shorten(text[:200].decode("utf-8", "replace"))
-        raise ApiError("malformed", f"The API server's answer to {verb} pods is no JSON object: {words}.")
+        raise ApiError("malformed", f"The API server's answer to {verb} {resource.word} is no JSON object: {words}.")
     return value
 
 

@@ -66,18 +66,29 @@ class _Reader:
         self.device = device
         self.gpu: Gpu | None = None  # None: its handle is no good
         self.reading: DeviceReading | None = None
+        self.untaken = False  # the reading came when nobody waited for it any more; its window must not be lost
         self.flight: Final = _Flight()
         self.questions: Final = SimpleQueue[Question]()
         self.backoff: Final = backoff
         self.not_before = 0.0
 
     def ask(self, now: float) -> bool:
-        """Have the GPU read, unless it is being read, or failed a moment ago."""
-        if self.flight.since is not None or now < self.not_before:
+        """Have the GPU read, unless it is being read, failed a moment ago, or has a reading that nobody took yet."""
+        if self.flight.since is not None or self.untaken or now < self.not_before:
             return False
         self.flight.begin(now)
         self.questions.put("read")
         return True
+
+    def hand_in(self, reading: DeviceReading) -> None:
+        """Keep a reading until it is taken."""
+        self.reading, self.untaken = reading, True
+        self.backoff.reset()
+
+    def take(self) -> DeviceReading | None:
+        """Return the newest reading; from now on the next one may replace it."""
+        self.untaken = False
+        return self.reading
 
     def lose(self, now: float) -> None:
         """Do without the GPU for a while; its handle is looked up again then."""
@@ -139,9 +150,10 @@ class NvmlGpus(Gpus):
             stalled = self._stalled(now)
             answered = self._answered
             readers = sorted(self._readers.values(), key=lambda reader: reader.device.index)
-            readings = {reader.device.uuid: reader.reading for reader in readers if reader.reading is not None}
+            taken = {reader.device.uuid: reader.take() for reader in readers}
         for part in stalled:
             self._health.failed("timeout", f"{part or 'NVML'} has not answered for {self._patience:g} s", part)
+        readings = {uuid: reading for uuid, reading in taken.items() if reading is not None}
         up = any(now - reading.clock <= self._patience for reading in readings.values())
         devices = tuple(reader.device for reader in readers)
         return DriverState(now, answered, devices, readings, self._health.status(up=up))
@@ -196,8 +208,7 @@ class NvmlGpus(Gpus):
         for problem in problems:
             self._health.failed(problem.reason, f"{uuid}: {problem}", part=uuid)
         with self._turn:
-            reader.reading = reading
-            reader.backoff.reset()
+            reader.hand_in(reading)
             self._backoff.reset()
             reader.flight.end()
             self._turn.notify_all()

@@ -35,31 +35,36 @@ class ProcFs(Processes):
         self._monotonic: Final = monotonic
         self._health: Final = Health("procfs")
         self._known: dict[int, Process] = {}
-        self._answered = False
         self._own_cgroup = ""
 
     @override
     def look_up(self, pids: Collection[int]) -> ProcessState:
         begun = self._monotonic()
-        up = self._alive()
+        if not self._alive():
+            return ProcessState(
+                answered=False,
+                processes=dict.fromkeys(pids, "process_unreadable"),
+                status=self._health.status(up=False),
+                own_cgroup=self._own_cgroup,
+            )
         found: dict[int, Process | Unreadable] = {pid: self._process(pid) for pid in pids}
         self._known = {pid: process for pid, process in found.items() if isinstance(process, Process)}
-        if up:
-            self._health.succeeded(self._monotonic() - begun)
-        return ProcessState(self._answered, found, self._health.status(up=up), self._own_cgroup)
+        self._health.succeeded(self._monotonic() - begun)
+        return ProcessState(
+            answered=True, processes=found, status=self._health.status(up=True), own_cgroup=self._own_cgroup
+        )
 
     def _alive(self) -> bool:
         """Tell whether this is a procfs at all, so that "no such process" can be believed."""
         try:
             self._read("uptime")
-            if not self._answered:
+            if not self._own_cgroup:
                 self._own_cgroup = self._read("self/cgroup")
         except OSError as error:
             self._health.failed(
                 "unreadable", f"{self._root}/uptime cannot be read ({error.strerror}): --procfs must name a procfs"
             )
             return False
-        self._answered = True
         return True
 
     def _process(self, pid: int) -> Process | Unreadable:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from exporter.model import DeviceReading, Pod, Process
     from exporter.snapshot import Accounts, Joined
 
+pytestmark = pytest.mark.usefixtures("search")
+
 PIDS = st.integers(1, 6)
 NAMES = st.sampled_from(["a", "b", "c"])
 AMOUNTS = st.one_of(st.none(), st.integers(0, 2**40))
@@ -173,6 +175,8 @@ def test_counters_never_go_back(node: list[Tick]) -> None:
             now["namespace", key] = namespace.busy or 0.0
         for uuid, device in accounts.devices.items():
             now["device", (uuid,)] = device.busy
+            if device.energy_unattributed is not None:
+                now["energy", (uuid,)] = device.energy_unattributed
         if joined.pod_uids is not None:
             gone = {key for key in before if key[0] == "pair" and key[1][1].pod_uid not in joined.pod_uids}  # type: ignore[attr-defined]
             before = {key: value for key, value in before.items() if key not in gone}

@@ -582,6 +582,21 @@ def test_a_gpu_that_hangs_does_not_hold_up_the_others(bench: Bench) -> None:
     assert len(bench.driver.calls("nvmlDeviceGetUtilizationRates", "GPU-b")) == 2
 
 
+def test_a_reading_that_comes_late_is_not_lost(bench: Bench) -> None:
+    """What a slow GPU answers after `read` has returned is handed out by the next: its window was observed, too."""
+    bench.driver.set([FakeGpu("GPU-a")])
+    handed_out = [bench.one()]
+    for _ in range(2):
+        bench.gate.touch()
+        bench.driver.set([FakeGpu("GPU-a", hangs={"nvmlDeviceGetUtilizationRates": bench.gate})])
+        bench.read(timeout=0.05)
+        bench.gate.unlink()
+        time.sleep(0.3)  # time enough for the pass to end
+        handed_out += [bench.one(), bench.one()]
+
+    assert len({reading.clock for reading in handed_out}) == len(bench.driver.calls("nvmlDeviceGetTemperatureV")) == 5
+
+
 def test_a_stall_is_counted_once_and_ends(bench: Bench) -> None:
     """A call that takes longer than 10 s counts one `timeout` however long it takes; then the GPU reads on."""
     bench.driver.set([FakeGpu("GPU-a", hangs={"nvmlDeviceGetPowerUsage": bench.gate})])

@@ -201,7 +201,7 @@ def test_without_a_procfs_nothing_has_answered(tmp_path: Path) -> None:
 
 
 def test_a_procfs_that_comes_late_is_taken(tmp_path: Path) -> None:
-    """A root that becomes a procfs answers from then on; one that goes away is down but has answered."""
+    """A root that becomes a procfs answers from then on; one that goes away answers no more."""
     source = ProcFs(str(tmp_path / "proc"))
     source.look_up([])
     tree = Tree(tmp_path / "proc")
@@ -209,7 +209,20 @@ def test_a_procfs_that_comes_late_is_taken(tmp_path: Path) -> None:
     assert source.look_up([]).answered
     (tree.root / "uptime").unlink()
     state = source.look_up([])
-    assert (state.answered, state.status.up, state.own_cgroup) == (True, False, OURS)
+    assert (state.answered, state.status.up, state.own_cgroup) == (False, False, OURS)
+
+
+def test_a_procfs_that_went_away_says_nobody_is_gone(tree: Tree) -> None:
+    """Where /proc itself cannot be read, no process is taken for one that ended; back again, it is the one it was."""
+    tree.add(7)
+    source = ProcFs(str(tree.root))
+    first = one(source, 7)
+    away = tree.root.rename(tree.root.with_name("away"))
+
+    assert one(source, 7) == "process_unreadable"
+
+    away.rename(tree.root)
+    assert one(source, 7) is first
 
 
 def test_the_readings_are_timed() -> None:
