@@ -83,8 +83,8 @@ def seconds(text: str) -> float:
 
 def _interval(text: str) -> float:
     value = seconds(text)
-    if not 0.5 <= value <= 15:  # noqa: PLR2004  said in the sentence below
-        raise ValueError("a duration from 500ms (the driver samples every 200ms) to 15s")
+    if not 0.5 <= value <= 10:  # noqa: PLR2004  said in the sentence below
+        raise ValueError("a duration from 500ms (the driver samples every 200ms) to 10s (it keeps 14s of them)")
     return value
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from struct import pack_into
 from typing import TYPE_CHECKING, Final
 
-from tests.make import GPU, MIB
+from tests.make import GPU, MIB, uid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from exporter.hami.region import RegionState
 
 CAPTURES: Final = Path(__file__).parent / "captures/regions"
 MAGIC: Final = 19_920_718
@@ -113,3 +115,32 @@ def unpack_moment(seconds: int, root: Path) -> None:
         folder = root / packed.parent.name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / packed.name.removesuffix(".gz")).write_bytes(gzip.decompress(packed.read_bytes()))
+
+
+#: A pod's UID, its container's directory, and what that normally holds: one process, 7, with 100 MiB.
+POD: Final = uid("model")
+BOX: Final = f"{POD}_main"
+GOOD: Final = bytes(CacheFile().bytes())
+
+
+def put(root: Path, content: bytes | bytearray = GOOD, *, box: str = BOX, file: str = "a.cache") -> Path:
+    """Write a cache file into a container's directory and return its path."""
+    (root / box).mkdir(parents=True, exist_ok=True)
+    path = root / box / file
+    path.write_bytes(content)
+    return path
+
+
+def pids(state: RegionState) -> list[int]:
+    """Return the PIDs of all regions' processes."""
+    return [process.pid for found in state.regions for process in found.region.processes]
+
+
+def reasons(state: RegionState) -> dict[str, str]:
+    """Return key → reason of what could not be read."""
+    return {key: reason for reason, key in state.problems}
+
+
+def failures(state: RegionState) -> dict[str, int]:
+    """Return the source's failures that are not 0."""
+    return {reason: count for reason, count in state.status.errors.items() if count}

@@ -160,7 +160,7 @@ BAD_VALUES = [
     ("interval", "1e0", "a duration such as"),
     ("interval", "٣s", "a duration such as"),
     ("interval", "1d", "a duration such as"),
-    ("interval", "499ms", "a duration from 500ms (the driver samples every 200ms) to 15s"),
+    ("interval", "499ms", "a duration from 500ms (the driver samples every 200ms) to 10s"),
     ("interval", "16s", "a duration from 500ms"),
     ("procfs", "", "a path"),
     ("kubeconfig", " ", "a path"),

@@ -48,9 +48,12 @@ _VERSIONS: Final = ((1, 1), (1, 2))
 _OLD_UUIDS: Final = 56  # where P and v0 have them
 _PREFIXES: Final = (b"GPU-", b"MIG-")
 _UUID: Final = re.compile(rb"(?:GPU|MIG)-[0-9A-Za-z/-]{1,91}")
-# From 8 bytes before the UUIDs: device_num, uuids, limit, sm_limit; then come the slots.
-_DEVICES: Final = Struct("<Q" + "96s" * MAX_DEVICES + f"{MAX_DEVICES}Q{MAX_DEVICES}Q")
-_SLOTS_BEHIND_UUIDS: Final = 1792
+# device_num, the UUIDs (16 times 96 bytes), limit, sm_limit and the slots stand in a row in every layout.
+_DEVICE_NUM: Final = Struct("<Q")
+_UUID_BYTES: Final = 96
+_LIMITS: Final = Struct(f"<{MAX_DEVICES}Q{MAX_DEVICES}Q")
+_LIMITS_BEHIND_UUIDS: Final = MAX_DEVICES * _UUID_BYTES
+_SLOTS_BEHIND_UUIDS: Final = _LIMITS_BEHIND_UUIDS + _LIMITS.size
 _TAIL: Final = Struct("<i12xQ")  # proc_num, utilization_switch, recent_kernel, priority, last_kernel_time
 _TOTALS: Final = "32xQ24x" * MAX_DEVICES  # of each device_memory_t only the total
 _NEGATIVE: Final = 2**63  # an unsigned count that went below zero (HAMi #1181)
@@ -261,18 +264,22 @@ def _tail(tail: bytes) -> tuple[int, int]:
 
 def _devices(layout: Layout, header: bytes, dropped: Counter[str]) -> tuple[RegionDevice, ...]:
     """Return the devices; a container that sees more than 16 has 16 of them here."""
-    count, *fields = _DEVICES.unpack_from(header, layout.uuids - 8)
+    (count,) = _DEVICE_NUM.unpack_from(header, layout.uuids - _DEVICE_NUM.size)
     if not count:
         raise RegionError("region_not_initialised", "no GPU yet")
-    dropped["region_value"] += count > MAX_DEVICES
-    uuids = [_uuid(field) for field in fields[: min(count, MAX_DEVICES)]]
-    if len(set(uuids)) < len(uuids):
+    known = min(count, MAX_DEVICES)
+    places = range(layout.uuids, layout.uuids + known * _UUID_BYTES, _UUID_BYTES)
+    uuids = [_uuid(header[at : at + _UUID_BYTES]) for at in places]
+    if len(set(uuids)) < known:
         raise RegionError("region_malformed", f"one UUID twice among {shorten(' '.join(uuids))}")
-    limits, core_limits = fields[MAX_DEVICES : 2 * MAX_DEVICES], fields[2 * MAX_DEVICES :]
-    dropped["region_value"] += sum(limit >= _NEGATIVE for limit in limits[: len(uuids)])
+    fields = _LIMITS.unpack_from(header, layout.uuids + _LIMITS_BEHIND_UUIDS)
+    limits, core_limits = fields[:known], fields[MAX_DEVICES:]
+    dropped["region_value"] += (count > known) + sum([limit >= _NEGATIVE for limit in limits])
     return tuple(
-        RegionDevice(uuid, limit if 0 < limit < _NEGATIVE else None, _ratio(percent))
-        for uuid, limit, percent in zip(uuids, limits, core_limits, strict=False)
+        [
+            RegionDevice(uuid, limit if 0 < limit < _NEGATIVE else None, _ratio(percent))
+            for uuid, limit, percent in zip(uuids, limits, core_limits, strict=False)
+        ]
     )
 
 
@@ -307,6 +314,6 @@ def _processes(
             dropped["region_torn"] += 1
             used: tuple[int | None, ...] = (None,) * len(most)
         else:
-            used = tuple(total if total <= limit else None for total, limit in zip(totals, most, strict=False))
+            used = tuple([total if total <= limit else None for total, limit in zip(totals, most, strict=False)])
             dropped["region_value"] += used.count(None)
         yield RegionProcess(pid, max(host_pid, 0), used)

@@ -76,7 +76,7 @@ class Regions:
         self,
         roots: Sequence[str] = (ROOT,),
         *,
-        budget: float = 0.1,
+        budget: float = 0.25,
         monotonic: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Beyond `budget` seconds in one `read` the rest is read next time; `monotonic` times the readings."""
@@ -94,9 +94,9 @@ class Regions:
             roots, up = self._open(stack)
             places = sorted((root, name) for root, (_, names) in roots.items() for name in names)
             self._visited = {place: self._visited[place] for place in places if place in self._visited}
-            share = max(_LEAST_SLOTS, min(MAX_SLOTS, _SLOTS // max(len(places), 1)))
             for root, name in self._from_last(places):
-                self._visited[root, name] = _visit(roots[root][0], name, _Visited(share, [], set()), physical)
+                visited = _Visited(max(_LEAST_SLOTS, min(MAX_SLOTS, _SLOTS // len(places))), [], set())
+                self._visited[root, name] = _visit(roots[root][0], name, visited, physical)
                 self._last = (root, name)
                 if self._monotonic() - begun > self._budget:
                     self._health.failed("slow", f"more than {self._budget} s of regions to read", part="pace")

@@ -1,38 +1,25 @@
-"""The edge to HAMi-core's regions, on real files that a hostile tenant owns."""
+"""The edge to HAMi-core's regions, on real files: what is found, what is counted, and in whose name."""
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import os
 import random
-import signal
-import socket
-import subprocess
-import sys
-import threading
-import time
-import tracemalloc
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from exporter.errors import SOURCE_REASONS
-from exporter.hami.region import FoundRegion, RegionState
-from exporter.model import Failure
 from exporter.sources import regions
-from exporter.sources.regions import MAX_DIRECTORIES, MAX_FILES, Regions
-from tests.cache_files import READ, TABLE, CacheFile, Slot, recorded, unpack_moment
+from exporter.sources.regions import MAX_DIRECTORIES, Regions
+from tests.cache_files import BOX, GOOD, POD, CacheFile, Slot, failures, pids, put, reasons, unpack_moment
 from tests.make import GIB, GPU, MIB, uid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from exporter.hami.region import FoundRegion, RegionState
 
-POD = uid("model")
-BOX = f"{POD}_main"
-GOOD = bytes(CacheFile().bytes())
-# The node's recorded containers, and what each one's region says: pod, limit in MiB, PID, bytes.
+# The node's recorded containers by pod, and what each one's region says: limit in MiB, PID, bytes.
 MOMENT = {
     "6513270e-269e-4d37-b2a7-4de452e6b438": (14000, 661, 12_077_498_368),
     "7f26144b-9828-4fcd-99a5-4a7bb1fee08f": (8000, 669, 7_149_191_168),
@@ -45,38 +32,18 @@ MOMENT = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _reasons(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the source have its closed list."""
+    monkeypatch.setitem(SOURCE_REASONS, "regions", ("slow", "too_many", "unreadable"))
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Return an empty directory of containers."""
     folder = tmp_path / "containers"
     folder.mkdir()
     return folder
-
-
-@pytest.fixture
-def tenant() -> Iterator[Callable[[str], None]]:
-    """Return another process, which runs the statement that it is given before the call returns."""
-    program = "import os, sys\nfor line in sys.stdin:\n  exec(line)\n  print('done', flush=True)"
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-    ) as child:
-
-        def act(statement: str) -> None:
-            assert child.stdin
-            assert child.stdout
-            child.stdin.write(statement + "\n")
-            assert child.stdout.readline() == "done\n"
-
-        yield act
-        child.kill()
-
-
-def put(root: Path, content: bytes | bytearray = GOOD, *, box: str = BOX, file: str = "a.cache") -> Path:
-    """Write a cache file and return its path."""
-    (root / box).mkdir(exist_ok=True)
-    path = root / box / file
-    path.write_bytes(content)
-    return path
 
 
 def source(*roots: Path, **options: Any) -> Regions:  # noqa: ANN401  the source's own
@@ -87,21 +54,6 @@ def source(*roots: Path, **options: Any) -> Regions:  # noqa: ANN401  the source
 def read(root: Path) -> RegionState:
     """Read a root once."""
     return source(root).read()
-
-
-def pids(state: RegionState) -> list[int]:
-    """Return all processes' PIDs."""
-    return [process.pid for found in state.regions for process in found.region.processes]
-
-
-def reasons(state: RegionState) -> dict[str, str]:
-    """Return key → reason of what could not be read."""
-    return {key: reason for reason, key in state.problems}
-
-
-def failures(state: RegionState) -> dict[str, int]:
-    """Return the source's failures that are not 0."""
-    return {reason: count for reason, count in state.status.errors.items() if count}
 
 
 @pytest.mark.parametrize("seconds", [30, 50, 80])
@@ -180,7 +132,7 @@ def test_a_root_that_is_no_directory_is_down_and_the_others_go_on(root: Path, tm
     "name", ["nounderscore", "_main", f"{POD}_", "a b_main", f"{POD}_\x1b[2J", f"{POD}_{'x' * 200}ä"]
 )
 def test_a_directory_that_is_not_named_by_hami_is_counted(root: Path, name: str) -> None:
-    """A directory without a pod's UID and a container's name in its name can be no one's; its key is clean and short."""
+    """A directory that names no pod and container can be no one's; its key is clean and short."""
     put(root)
     put(root, box=name)
 
@@ -195,92 +147,6 @@ def test_the_name_is_split_at_the_first_underscore_only(root: Path) -> None:
     put(root, box="uid_a_b")
 
     assert set(reasons(read(root)).values()) == {"region_unnamed"}
-
-
-def furnish_badly(folder: Path, secret: Path) -> None:
-    """Fill a container's directory with all that is no cache file."""
-    (folder / "link.cache").symlink_to(secret)
-    (folder / "up.cache").symlink_to(Path("../..") / secret.name)
-    (folder / "loop.cache").symlink_to(folder / "loop.cache")
-    (folder / "dangling.cache").symlink_to(folder / "none")
-    (folder / "device.cache").symlink_to("/dev/zero")
-    (folder / "directory.cache").mkdir()
-    os.mkfifo(folder / "fifo.cache")
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(folder / "s.cache"))
-
-
-def test_what_is_no_regular_file_is_neither_followed_nor_waited_for(root: Path, tmp_path: Path) -> None:
-    """Links out of the directory, FIFOs, sockets and directories named *.cache cost themselves only."""
-    secret = tmp_path / "secret"
-    secret.write_bytes(CacheFile(slots=[Slot(666)]).bytes())
-    good = put(root)
-    furnish_badly(good.parent, secret)
-
-    state = read(root)
-
-    assert pids(state) == [7]
-    kinds = ("link", "up", "loop", "dangling", "device", "directory", "fifo", "s")
-    assert reasons(state) == {f"{BOX}/{kind}.cache": "region_unreadable" for kind in kinds}
-
-
-def test_a_file_that_changes_its_kind_before_it_is_opened_is_not_followed(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What was a regular file when listed and is a link, a FIFO or a directory when opened is refused, at once."""
-    secret = tmp_path / "secret"
-    secret.write_bytes(GOOD)
-    good = put(root)
-    furnish_badly(good.parent, secret)
-    monkeypatch.setattr(os.DirEntry, "is_file", None, raising=False) if False else None
-    real = regions._files  # noqa: SLF001
-    monkeypatch.setattr(regions, "_files", lambda *args: [(file, True) for file, _ in real(*args)])
-
-    state = read(root)
-
-    assert pids(state) == [7]
-    assert len(state.problems) == 8
-
-
-def test_a_linked_container_directory_is_not_followed(root: Path, tmp_path: Path) -> None:
-    """A link in the root is no container's directory, wherever it leads; nor is a file."""
-    other = tmp_path / "elsewhere"
-    other.mkdir()
-    put(other)
-    (root / BOX).symlink_to(other / BOX)
-    (root / f"{POD}_file").write_bytes(GOOD)
-
-    state = read(root)
-
-    assert (state.regions, state.problems) == ((), frozenset())
-
-
-def test_a_tenants_lease_on_its_file_does_not_hold_us_up(root: Path) -> None:
-    """A write lease makes others wait for 45 s at open: O_NONBLOCK does not, and the file costs itself only."""
-    leased = put(root)
-    put(root, CacheFile(slots=[Slot(9)]).bytes(), file="b.cache")
-    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
-    try:
-        with leased.open("r+b") as held:
-            fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-            begun = time.monotonic()
-            state = read(root)
-            took = time.monotonic() - begun
-            fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    finally:
-        signal.signal(signal.SIGIO, before)
-
-    assert (pids(state), reasons(state)) == ([9], {f"{BOX}/a.cache": "region_unreadable"})
-    assert took < 5
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_or_directory_that_may_not_be_read_is_counted(root: Path) -> None:
-    """Permission refused is the file's or the directory's own failure."""
-    put(root).chmod(0)
-    put(root, box=f"{uid('other')}_main").parent.chmod(0)
-
-    assert set(reasons(read(root)).values()) == {"region_unreadable"}
 
 
 @pytest.mark.parametrize(
@@ -320,43 +186,95 @@ def test_files_that_wait_for_their_library_are_no_failures(root: Path) -> None:
     assert (state.waiting, state.problems, state.regions) == (2, frozenset(), ())
 
 
-@pytest.mark.parametrize("layout", READ)
-@pytest.mark.parametrize("size", [0, 1, 64, 1855, 1856, 1888, 3816, 2_008_895, 2_008_896, 2_008_919, 2_008_951])
-def test_truncation_between_any_two_reads_is_an_error(
-    root: Path, monkeypatch: pytest.MonkeyPatch, tenant: Callable[[str], None], layout: str, size: int
-) -> None:
-    """Another process truncates the file before the n-th read: no region, or the true one, and the next file is read."""
-    put(root, CacheFile(slots=[Slot(9)]).bytes(), box=f"{uid('zz')}_main")
-    reads = preads(monkeypatch)
-    for turn in range(4):
-        path = put(root, CacheFile(layout).bytes())
-        reads.before = {turn: lambda path=path: tenant(f"os.truncate({str(path)!r}, {size})")}
+def test_a_file_or_directory_that_may_not_be_read_is_counted(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Permission refused is the file's or the directory's own failure."""
+    other = f"{uid('other')}_main"
+    put(root)
+    put(root, file="secret.cache")
+    put(root, box=other)
+    real = os.open
 
-        state = read(root)
+    def refusing(path: str, flags: int, *, dir_fd: int | None = None) -> int:
+        if path in {"secret.cache", other}:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return real(path, flags, dir_fd=dir_fd)
 
-        assert pids(state) in ([9], [7, 9]), turn
-        if not pids(state)[1:] and not (size == 0 and turn == 0):
-            assert reasons(state) == {f"{BOX}/a.cache": "region_malformed"}
+    monkeypatch.setattr("exporter.sources.regions.os.open", refusing)
+    state = read(root)
 
-
-class Preads:
-    """`os.pread` under watch: what is to happen before the n-th call, and how much was read in all."""
-
-    def __init__(self) -> None:
-        """Nothing is to happen yet."""
-        self.before: dict[int, Callable[[], None]] = {}
-        self.calls: list[tuple[int, int]] = []
-        self._real = os.pread
-
-    def __call__(self, descriptor: int, length: int, offset: int) -> bytes:
-        """Do what is to be done before this call, then read."""
-        self.before.pop(len(self.calls), lambda: None)()
-        self.calls.append((offset, length))
-        return self._real(descriptor, length, offset)
+    assert reasons(state) == {f"{BOX}/secret.cache": "region_unreadable", other: "region_unreadable"}
+    assert (pids(state), state.status.up) == ([7], True)
 
 
-def preads(monkeypatch: pytest.MonkeyPatch) -> Preads:
-    """Watch the source's reads; `calls` begin anew with each source."""
-    watched = Preads()
-    monkeypatch.setattr("exporter.sources.regions.os.pread", watched)
-    return watched
+def test_what_is_gone_is_forgotten_and_what_changed_is_read_again(root: Path) -> None:
+    """Each reading shows the directories as they are: a container that left has no region any more."""
+    edge = source(root)
+    put(root)
+    other = put(root, CacheFile(slots=[Slot(8)]).bytes(), box=f"{uid('other')}_main")
+    assert sorted(pids(edge.read())) == [7, 8]
+
+    other.unlink()
+    other.parent.rmdir()
+    put(root, CacheFile(slots=[Slot(9)]).bytes())
+
+    assert pids(edge.read()) == [9]
+
+
+def test_a_reading_that_takes_too_long_goes_on_next_time(root: Path) -> None:
+    """With the budget spent after one directory each reading adds the next one, and keeps what it knows."""
+    for number in range(1, 4):
+        put(root, CacheFile(slots=[Slot(number)]).bytes(), box=f"{uid(str(number))}_main")
+    edge = source(root, budget=-1.0)
+
+    seen = [pids(edge.read()) for _ in range(3)]
+    put(root, CacheFile(slots=[Slot(11)]).bytes(), box=f"{uid('1')}_main")
+    state = edge.read()
+
+    assert (seen, pids(state)) == ([[1], [1, 2], [1, 2, 3]], [11, 2, 3])
+    assert (failures(state), state.status.up) == ({"slow": 4}, True)
+
+
+def test_more_directories_than_a_node_can_have_are_bounded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of too many directories some are read, and the source says so."""
+    monkeypatch.setattr(regions, "MAX_DIRECTORIES", 3)
+    for number in range(5):
+        put(root, box=f"{uid(str(number))}_main")
+
+    state = read(root)
+
+    assert (len(state.regions), failures(state)) == (3, {"too_many": 1})
+    assert MAX_DIRECTORIES >= 4096
+
+
+def test_a_root_that_vanishes_and_comes_back_is_followed(root: Path, tmp_path: Path) -> None:
+    """The root is opened anew at each reading."""
+    edge = source(root)
+    put(root)
+    assert pids(edge.read()) == [7]
+
+    root.rename(tmp_path / "away")
+    gone = edge.read()
+    (tmp_path / "away").rename(root)
+
+    assert (gone.regions, gone.status.up, pids(edge.read())) == ((), True, [7])
+
+
+def test_no_descriptor_is_left_open(root: Path) -> None:
+    """After good and bad files, links and roots that are none, as many descriptors are open as before."""
+    put(root)
+    put(root, b"x", file="bad.cache")
+    (root / BOX / "link.cache").symlink_to("/etc/passwd")
+    put(root, box="unnamed")
+    (root / "file").write_text("")
+    edge = source(root, root, root / "file", root / "none")
+    edge.read()
+    before = open_descriptors()
+
+    edge.read()
+
+    assert open_descriptors() == before
+
+
+def open_descriptors() -> int:
+    """Return how many descriptors this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
