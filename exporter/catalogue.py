@@ -137,15 +137,15 @@ DEVICE_CORE_GRANTED = Metric(
 )
 DEVICE_MEMORY_SCHEDULABLE = Metric(
     "device_memory_schedulable", Unit.BYTES, Device,
-    "Memory HAMi registered for scheduling, after its memory scaling; absent if unknown.", filled=_LATER,
+    "Memory HAMi registered for scheduling, after its memory scaling; absent if unknown.",
 )
 DEVICE_CORE_SCHEDULABLE = Metric(
     "device_core_schedulable", Unit.RATIO, Device,
-    "Cores HAMi registered for scheduling (may exceed 1 with core scaling); absent if unknown.", filled=_LATER,
+    "Cores HAMi registered for scheduling (may exceed 1 with core scaling); absent if unknown.",
 )
 DEVICE_SLOTS = Metric(
     "device_slots", Unit.NONE, Device,
-    "How many vGPUs HAMi will place on this GPU at most; absent if unknown.", filled=_LATER,
+    "How many vGPUs HAMi will place on this GPU at most; absent if unknown.",
 )
 DEVICE_CONTAINERS = Metric("device_containers", Unit.NONE, Device, "Containers that hold a grant on this GPU.")
 DEVICE_CORE_UTILIZATION = Metric(

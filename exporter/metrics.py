@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from exporter.catalogue import Metric
+    from exporter.hami.node_register import RegisteredDevice
     from exporter.snapshot import DeviceUse, PairUse, Snapshot
 
 L = TypeVar("L", bound=NamedTuple)
 
 ROLE: Final = "node"
+_MIB: Final = 2**20
 
 
 class Families:
@@ -66,6 +68,8 @@ def families(snapshot: Snapshot, build: labels.Build) -> Families:
     out = Families()
     for use in snapshot.joined.devices:
         _device(out, snapshot, use)
+    for registered in snapshot.registered.values():
+        _registered(out, snapshot, registered)
     _namespaces(out, snapshot)
     for pair in snapshot.joined.pairs:
         _pair(out, snapshot, pair)
@@ -92,7 +96,7 @@ def _device(out: Families, snapshot: Snapshot, use: DeviceUse) -> None:
     on = labels.Device(snapshot.node, device.uuid)
     out.add(
         c.DEVICE_INFO,
-        labels.DeviceInfo(*on, str(device.index), device.name, device.driver, "unknown", ""),
+        labels.DeviceInfo(*on, str(device.index), device.name, device.driver, _sharing_mode(snapshot, device.uuid), ""),
         1,
     )
     out.add(c.DEVICE_UP, on, int(reading is not None))
@@ -112,6 +116,25 @@ def _device(out: Families, snapshot: Snapshot, use: DeviceUse) -> None:
     out.add(c.DEVICE_TEMPERATURE, on, reading.temperature)
     _device_use(out, on, use)
     _device_account(out, on, snapshot, use)
+
+
+def _sharing_mode(snapshot: Snapshot, uuid: str) -> str:
+    registered = snapshot.registered.get(uuid)
+    return registered.mode or "unknown" if registered else "unknown"
+
+
+def _registered(out: Families, snapshot: Snapshot, registered: RegisteredDevice) -> None:
+    """Publish what may be scheduled on a GPU; one that the driver never named since our start is down."""
+    on = labels.Device(snapshot.node, registered.uuid)
+    use = next((use for use in snapshot.joined.devices if use.device.uuid == registered.uuid), None)
+    if use is None:
+        out.add(c.DEVICE_UP, on, 0)
+    physical = use.reading.memory.total if use and use.reading and use.reading.memory else None
+    # Volcano's plugin does not say its unit: its figure is only good where it is the card's own.
+    sure = registered.writer == "hami" or (physical is not None and registered.memory == physical // _MIB * _MIB)
+    out.add(c.DEVICE_MEMORY_SCHEDULABLE, on, registered.memory if sure else None)
+    out.add(c.DEVICE_CORE_SCHEDULABLE, on, registered.cores)
+    out.add(c.DEVICE_SLOTS, on, registered.slots)
 
 
 def _device_use(out: Families, on: labels.Device, use: DeviceUse) -> None:

@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Final
 
 from exporter.accounting import Accounting
 from exporter.errors import FAILURE_REASONS
+from exporter.hami.node_register import NodeState
 from exporter.join import NO_HOST_PID, Carry, join, pids_of
 from exporter.model import Failure
 from exporter.roster import Roster, enrol
 from exporter.snapshot import DeviceUse, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Iterable
 
-    from exporter.model import DriverState, PodState, ProcessState, SourceStatus
+    from exporter.model import DriverState, PodState, SourceStatus
     from exporter.snapshot import Joined
-    from exporter.sources import Gpus, Pods, Processes
+    from exporter.sources import Gpus, Node, Pods, Processes
 
 _log = logging.getLogger(__name__)
 
@@ -42,11 +43,12 @@ def stale_after(interval: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The three edges of a node."""
+    """The edges of a node; `node` is None where nobody is asked what HAMi registered."""
 
     gpus: Gpus
     processes: Processes
     pods: Pods
+    node: Node | None = None
 
 
 class Sampler:
@@ -96,7 +98,10 @@ class Sampler:
         fresh = {uuid: reading for uuid, reading in driver.readings.items() if reading.clock >= oldest}
         processes = self._sources.processes.look_up(pids_of(fresh.values()))
         pods = self._sources.pods.current()
-        joined, self._carry = join(driver, fresh, processes, self._enrol(pods, driver), self._carry)
+        node = self._sources.node.current() if self._sources.node else NodeState(None, None)
+        registered = {device.uuid: device for device in node.devices or ()}
+        roster = self._enrol(pods, driver, registered)
+        joined, self._carry = join(driver, fresh, processes, roster, self._carry)
         joined = replace(joined, failures=joined.failures | _unreadable(pods))
         self._tell(joined)
         self._snapshot = Snapshot(
@@ -104,8 +109,9 @@ class Sampler:
             taken=self._wall(),
             joined=joined,
             accounts=self._accounting.book(joined),
-            statuses=self._statuses(driver, processes, pods, joined),
+            statuses=self._statuses((driver.status, processes.status, pods.status, node.status), joined),
             not_ready=None if fresh else "no GPU has a fresh reading" if driver.answered else joined.blind,
+            registered=registered,
         )
         self._published = self._monotonic()
         return self._snapshot
@@ -134,15 +140,18 @@ class Sampler:
         self._stop.set()
         self._sources.gpus.close()
         self._sources.pods.close()
+        if self._sources.node:
+            self._sources.node.close()
 
-    def _enrol(self, pods: PodState, driver: DriverState) -> Roster | None:
+    def _enrol(self, pods: PodState, driver: DriverState, registered: Collection[str]) -> Roster | None:
         """Return the roster, made anew only if the pods or the GPUs are others than last time.
 
         None until the driver has named its GPUs and the API server its pods.
         """
         if not driver.answered or (pods.status is not None and pods.status.last_success is None):
             return None
-        known = (pods.pods, tuple(device.uuid for device in driver.devices))
+        uuids = {device.uuid for device in driver.devices} | set(registered)  # one may be lost since before our start
+        known = (pods.pods, frozenset(uuids))
         if self._roster is None or not all(a is b or a == b for a, b in zip(known, self._enrolled, strict=True)):
             self._roster = enrol(pods.pods, known[1], self._node)
             self._enrolled = known
@@ -166,17 +175,19 @@ class Sampler:
         more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
         _log.warning("%s (%s%s): %s", reason, ", ".join(keys[:_NAMED]), more, FAILURE_REASONS[reason])
 
-    def _statuses(
-        self, driver: DriverState, processes: ProcessState, pods: PodState, joined: Joined
-    ) -> tuple[SourceStatus, ...]:
+    def _statuses(self, statuses: Iterable[SourceStatus | None], joined: Joined) -> tuple[SourceStatus, ...]:
         """Return how each source does; blindness for want of host PIDs counts on procfs, which then says nothing."""
-        procfs = processes.status
-        procfs = replace(
-            procfs,
-            up=procfs.up and not joined.no_host_pid,
-            errors={**procfs.errors, "no_host_pid": self._times_blind},
+        return tuple(
+            replace(
+                status,
+                up=status.up and not joined.no_host_pid,
+                errors={**status.errors, "no_host_pid": self._times_blind},
+            )
+            if status.source == "procfs"
+            else status
+            for status in statuses
+            if status is not None
         )
-        return tuple(status for status in (driver.status, procfs, pods.status) if status is not None)
 
 
 def withheld(snapshot: Snapshot) -> Snapshot:

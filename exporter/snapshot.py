@@ -5,12 +5,14 @@ Frozen values as in `model.py`, whose units and two clocks hold here too. `None`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from exporter.hami.node_register import RegisteredDevice
     from exporter.model import Device, DeviceReading, Failure, GrantSource, Held, Owner, Pod, SourceStatus
 
 
@@ -126,7 +128,8 @@ class Accounts:
 class Snapshot:
     """What a scrape serves: immutable, complete, made once a tick; `taken` is Unix time.
 
-    `not_ready` is None once one GPU's reading is fresh, else the reason, for people.
+    `registered` is what HAMi registered of this node's GPUs, by UUID. `not_ready` is None once one GPU's reading is
+    fresh, else the reason, for people.
     """
 
     node: str
@@ -135,3 +138,4 @@ class Snapshot:
     accounts: Accounts
     statuses: tuple[SourceStatus, ...]
     not_ready: str | None
+    registered: Mapping[str, RegisteredDevice] = field(default_factory=lambda: MappingProxyType({}))

@@ -75,6 +75,12 @@ def manifest(
     }  # fmt: skip
 
 
+def node(**annotations: str) -> dict[str, Any]:
+    """Return the v1.Node; annotation keys are HAMi's, without `hami.io/` and with `_` for `-`."""
+    named = {"hami.io/" + key.replace("_", "-"): value for key, value in annotations.items()}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE, "annotations": named}}
+
+
 class World:
     """The parts, and the program once it is started; a context manager that ends them all."""
 
@@ -84,6 +90,7 @@ class World:
         self.driver = FakeDriver(directory, installed=installed)
         self.kube = KubeServer()
         self.proc = ProcTree(directory / "proc")
+        self.kube.put(node())
         self.kubeconfig = self.kube.kubeconfig(directory / "kubeconfig")
         self.program: subprocess.Popen[bytes] | None = None
         self.log = directory / "log"

@@ -14,6 +14,7 @@ from exporter.server import Renderer, Server
 from exporter.service import run
 from exporter.sources.driver import LIBRARY_PATHS
 from exporter.sources.no_pods import NoPods
+from exporter.sources.node import NodeWatch
 from exporter.sources.nvml import NvmlGpus
 from exporter.sources.pods import WatchedPods
 from exporter.sources.procfs import ProcFs
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from exporter.config import NodeSettings
-    from exporter.sources import Pods
+    from exporter.sources import Node, Pods
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +41,8 @@ def serve(
     """
     logs.configure(settings.log_format, settings.log_level)
     pods = _pods(settings)
-    sources = Sources(NvmlGpus(settings.interval, library_paths), ProcFs(settings.procfs), pods)
+    gpus = NvmlGpus(settings.interval, library_paths)
+    sources = Sources(gpus, ProcFs(settings.procfs), pods, _node(settings))
     sampler = Sampler(settings.node_name, sources, settings.interval)
     server = Server(Renderer(sampler.current, built(revision)))
     run(
@@ -66,6 +68,15 @@ def _pods(settings: NodeSettings) -> Pods:
     )
     pods.start()
     return pods
+
+
+def _node(settings: NodeSettings) -> Node | None:
+    """Return the source of what HAMi registered, already asking."""
+    if settings.no_kubernetes:
+        return None
+    node = NodeWatch(settings.node_name, kubeconfig=settings.kubeconfig, max_age=settings.pods_max_age)
+    node.start()
+    return node
 
 
 class _Reload:

@@ -1,7 +1,7 @@
 """The edges: the only rooms that import pynvml, kubernetes, os or open files.
 
 A source reads and hands out values of `model.py`; it wraps whatever goes wrong into `errors.py`,
-counts it by closed-list reason and goes on. The three Protocols are all the sampler knows, so a recorded node
+counts it by closed-list reason and goes on. The Protocols are all the sampler knows, so a recorded node
 (`sources/recorded.py`) can stand in for the driver, /proc and the API server.
 """
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from exporter.hami.node_register import NodeState
     from exporter.model import DriverState, PodState, ProcessState
 
 
@@ -35,6 +36,18 @@ class Processes(Protocol):
 
     def look_up(self, pids: Collection[int]) -> ProcessState:
         """Return who the PIDs are right now; forgets PIDs that are no longer asked about."""
+        ...
+
+
+class Node(Protocol):
+    """The edge to the own Node."""
+
+    def current(self) -> NodeState:
+        """Return what is registered on it as last known; never waits for the API server."""
+        ...
+
+    def close(self) -> None:
+        """Stop asking."""
         ...
 
 

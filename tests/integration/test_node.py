@@ -10,7 +10,7 @@ import pytest
 
 from tests.fake_driver import Code, FakeGpu, FakeMemory, FakeProcess, FakeSample
 from tests.make import GIB, cgroup
-from tests.world import World, manifest
+from tests.world import World, manifest, node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,6 +75,24 @@ def test_only_the_one_watch_is_asked_of_the_api_server(world: World) -> None:
     time.sleep(1.5)
 
     assert [request.verb for request in (*world.kube.asked("list"), *world.kube.asked("watch"))] == ["list", "watch"]
+
+
+def test_what_hami_registered_stands_beside_what_the_card_has(world: World) -> None:
+    """HAMi's registration gives the sharing mode, slots and the scaled memory; a GPU the driver lacks is down."""
+    world.kube.put(
+        node(
+            node_nvidia_register=f"{A},10,288768,100,NVIDIA-H200,0,true,0,hami-core:{B},10,1024,100,x,0,true,1,hami-core:"
+        )
+    )
+    world.start()
+    world.wait_for(lambda: world.value("vgpu_device_slots", device_uuid=A) == 10)
+
+    assert world.value("vgpu_device_info", device_uuid=A, sharing_mode="hami-core") == 1
+    assert world.value("vgpu_device_memory_schedulable_bytes", device_uuid=A) == 288768 * 2**20
+    assert world.value("vgpu_device_memory_total_bytes", device_uuid=A) == 141 * GIB
+    assert world.value("vgpu_device_core_schedulable_ratio", device_uuid=A) == 1
+    assert world.value("vgpu_device_up", device_uuid=B) == 0
+    assert world.value("vgpu_source_up", source="node") == 1
 
 
 def test_without_a_driver_the_program_waits_for_one(tmp_path: Path) -> None:
