@@ -15,7 +15,7 @@ demo: .venv/.run ## play the recorded node: no GPU, no cluster
 	$(BIN)/vgpu-exporter demo --speed 20 --hold 80
 
 test: .venv/.dev ## the tests (wider searches: .venv/bin/pytest -m property)
-	$(BIN)/python -m pytest -n 4 -m "not property"
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not property"
 
 lint: .venv/.dev ## ruff, mypy, the layers
 	$(BIN)/ruff check

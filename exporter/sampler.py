@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from exporter.accounting import Accounting
 from exporter.errors import FAILURE_REASONS
+from exporter.freshness import stale_after
 from exporter.hami.node_register import NodeState
 from exporter.join import NO_HOST_PID, Carry, join, pids_of
 from exporter.model import Failure
@@ -28,17 +29,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: A reading older than so many intervals, but at least so many seconds, is not shown.
-STALE_INTERVALS: Final = 5
-STALE_AT_LEAST: Final = 10.0
 #: Failures of one kind are logged once in so many seconds, so many by name.
 _QUIET_FOR: Final = 60.0
 _NAMED: Final = 5
-
-
-def stale_after(interval: float) -> float:
-    """Return the age in seconds from which a reading no longer counts as live."""
-    return max(STALE_INTERVALS * interval, STALE_AT_LEAST)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,4 @@
-"""`vgpu-exporter node` on another driver library: `python tests/node_program.py LIBRARY [flags of node]`.
-
-TEST_STALE_AT_LEAST in the environment are the seconds after which a reading counts as old, instead of 10.
-"""
+"""`vgpu-exporter node` on another driver library: `python tests/node_program.py LIBRARY [flags of node]`."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from exporter import config, sampler
+from exporter import config
 from exporter.roles.node import serve
 
 
@@ -22,7 +19,6 @@ def main(library: str, arguments: list[str]) -> None:
     def resolve() -> config.NodeSettings:
         return config.node_settings(flags, os.environ, Path(file).read_text() if file else None)
 
-    sampler.STALE_AT_LEAST = float(os.environ.get("TEST_STALE_AT_LEAST", sampler.STALE_AT_LEAST))  # type: ignore[misc]
     serve(resolve(), "test", resolve, library_paths=[library])
 
 

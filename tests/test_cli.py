@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +19,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from exporter import __version__
+from exporter.cli import main
 from exporter.roles.demo import RECORDING
 
 if TYPE_CHECKING:
@@ -112,32 +112,33 @@ REFUSED = {
 }
 
 
-@pytest.fixture(name="refusals", scope="module")
-def _refusals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Future[Done], str]]]:
-    """Return how each wrong use ends, with its file: all under way at once, because each starts a Python."""
-    folder = tmp_path_factory.mktemp("refused")
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        started = {}
-        for number, (name, case) in enumerate(REFUSED.items()):
-            file = folder / f"{number}.gz"
-            if case.file is not None:
-                file.write_bytes(case.file)
-            arguments = [argument.replace("FILE", str(file)) for argument in case.arguments]
-            started[name] = pool.submit(run, *arguments, **dict([case.variable])), str(file)
-        yield started
-
-
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_wrong_use_is_one_line_and_exit_code_2(name: str, refusals: dict[str, tuple[Future[Done], str]]) -> None:
+def test_a_wrong_use_is_one_line_and_exit_code_2(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever cannot be used ends before anything starts: exit code 2, one line on standard error that names it."""
-    future, file = refusals[name]
-    code, out, err = future.result()
+    case, file = REFUSED[name], tmp_path / "given.gz"
+    if case.file is not None:
+        file.write_bytes(case.file)
+    monkeypatch.delenv("NODE_NAME", raising=False)
+    monkeypatch.setenv(*case.variable)
 
+    code = main([argument.replace("FILE", str(file)) for argument in case.arguments])
+
+    out, err = capsys.readouterr()
     assert code == 2, err
     assert out == ""
     assert err.startswith("vgpu-exporter: ")
     assert err.splitlines(keepends=True) == [err]
-    assert REFUSED[name].expected.replace("FILE", file) in err
+    assert case.expected.replace("FILE", str(file)) in err
+
+
+def test_the_process_ends_with_that_code_too() -> None:
+    """What the shell sees of a wrong use is the same line and the same code."""
+    code, out, err = run("node", "--node-name=a", "--interval", "1d")
+
+    assert (code, out) == (2, "")
+    assert err.startswith("vgpu-exporter: --interval: '1d' is not a duration")
 
 
 def test_version_is_printed() -> None:

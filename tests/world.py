@@ -107,15 +107,14 @@ class World:
             self.program.wait()
         self.kube.__exit__(*error)
 
-    def start(self, *flags: str, interval: str = "0.5s", stale_at_least: float | None = None) -> Self:
-        """Start the program and wait until it listens; `stale_at_least` seconds, instead of 10, make a reading old."""
+    def start(self, *flags: str, interval: str = "0.5s") -> Self:
+        """Start the program and wait until it listens."""
         command = [
             sys.executable, str(ROOT / "tests" / "node_program.py"), self.driver.library, f"--node-name={NODE}",
             f"--procfs={self.proc.root}", f"--kubeconfig={self.kubeconfig}", f"--interval={interval}",
             "--listen=127.0.0.1:0", "--health-listen=", *flags,
         ]  # fmt: skip
         environment = {key: value for key, value in os.environ.items() if not key.startswith("KUBERNETES_")}
-        environment |= {} if stale_at_least is None else {"TEST_STALE_AT_LEAST": str(stale_at_least)}
         with self.log.open("wb") as log:
             self.program = subprocess.Popen(
                 command, stderr=log, cwd=self.directory, env=environment | {"PYTHONPATH": str(ROOT)}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 from typing_extensions import override
 
 from exporter.errors import DriverError
+from exporter.freshness import stale_after
 from exporter.model import DriverState
 from exporter.sources import Gpus
 from exporter.sources.backoff import Backoff
@@ -119,7 +120,7 @@ class NvmlGpus(Gpus):
         `wall` (Unix) stamp readings; `retry` bounds the seconds between attempts.
         """
         self._interval: Final = interval
-        self._patience: Final = max(5 * interval, 10.0)
+        self._patience: Final = stale_after(interval)
         self._clock: Final = clock
         self._wall: Final = wall
         self._retry: Final = retry

@@ -20,6 +20,7 @@ from exporter import manifest
 from exporter.capture import decode
 from exporter.core_time import Progress, advance
 from exporter.errors import SOURCE_REASONS, CaptureError, ManifestError
+from exporter.freshness import stale_after
 from exporter.model import CoreWindow, DriverState, PodState, Process, ProcessState, SourceStatus
 from exporter.sources import Gpus, Pods, Processes
 
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from exporter.model import DeviceReading, Pod, Unreadable
 
 _MINUTE: Final = 60.0
-_STALE_INTERVALS: Final = 5  # a GPU that was silent for longer (at least 10 s) is not brought back to life by a hold
-_STALE_AT_LEAST: Final = 10.0
 _LARGEST: Final = 256 * 1024 * 1024  # characters; a minute of eight busy GPUs is 4 MB
 
 
@@ -114,7 +113,8 @@ class Player(Gpus, Processes, Pods):
     def look_up(self, pids: Collection[int]) -> ProcessState:
         known = self._frame.processes
         found: dict[int, Process | Unreadable] = {pid: self._aged(known.get(pid, "process_gone")) for pid in pids}
-        return ProcessState(answered=True, processes=found, status=self._status("procfs"))
+        status = self._status("procfs")
+        return ProcessState(answered=True, processes=found, status=status, own_cgroup=self._capture.own_cgroup)
 
     @override
     def current(self) -> PodState:
@@ -148,7 +148,7 @@ class Player(Gpus, Processes, Pods):
             self._progress = {device.uuid: Progress(0) for device in self._capture.devices}
         elif self.held:
             self._held_at = self._monotonic()
-            oldest = self._now - max(_STALE_INTERVALS * self._capture.interval, _STALE_AT_LEAST)
+            oldest = self._now - stale_after(self._capture.interval)  # a hold brings no lost GPU back to life
             self._readings = {uuid: reading for uuid, reading in self._readings.items() if reading.clock >= oldest}
 
     def _moved(self, raw: DeviceReading) -> DeviceReading:

@@ -118,7 +118,7 @@ def test_one_lost_gpu_costs_itself_only(world: World) -> None:
     world.kube.put(manifest("other", B))
     world.proc.put(8, cgroup("other", "other/main"))
     world.driver.set([gpu(A), gpu(B, 8), FakeGpu(C)])
-    world.start(stale_at_least=2.5)
+    world.start()
     world.wait_for(lambda: world.value(USED, pod="other") == GIB)
 
     world.driver.set([gpu(A), gpu(B, 8, errors={"*": Code.GPU_IS_LOST}), FakeGpu(C)])
