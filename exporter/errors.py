@@ -21,6 +21,17 @@ from __future__ import annotations
 
 from typing import Final
 
+_API: Final = (
+    "closed",
+    "config",
+    "forbidden",
+    "gone",
+    "malformed",
+    "server_error",
+    "throttled",
+    "unauthorized",
+    "unreachable",
+)
 #: Per source, every reason that `vgpu_source_errors_total` can carry; each is published from 0.
 SOURCE_REASONS: Final[dict[str, tuple[str, ...]]] = {
     "nvml": (
@@ -35,28 +46,8 @@ SOURCE_REASONS: Final[dict[str, tuple[str, ...]]] = {
         "version_mismatch",
     ),
     "procfs": ("malformed", "no_host_pid", "unreadable"),
-    "pods": (
-        "closed",
-        "config",
-        "forbidden",
-        "gone",
-        "malformed",
-        "server_error",
-        "throttled",
-        "unauthorized",
-        "unreachable",
-    ),
-    "node": (
-        "closed",
-        "config",
-        "forbidden",
-        "gone",
-        "malformed",
-        "server_error",
-        "throttled",
-        "unauthorized",
-        "unreachable",
-    ),
+    "pods": _API,
+    "node": _API,
 }
 
 #: Every reason that `vgpu_attribution_failures_total` can carry, for the node role, in words.

@@ -21,9 +21,10 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from exporter import __version__
 from exporter.cli import main
 from exporter.roles.demo import RECORDING
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-m", "exporter"]
@@ -187,14 +188,6 @@ def get(url: str, path: str) -> tuple[int, str]:
         connection.request("GET", path)
         response = connection.getresponse()
         return response.status, response.read().decode()
-
-
-def until(condition: Callable[[], object], seconds: float = 15) -> None:
-    """Return as soon as the condition holds; fail if it never does."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.05)
 
 
 def ends_well(child: subprocess.Popen[str], number: signal.Signals) -> None:

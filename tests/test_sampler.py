@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -34,9 +33,10 @@ from tests.make import (
     reading,
     status,
 )
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
     from exporter.snapshot import Snapshot
 
@@ -271,14 +271,6 @@ def test_a_fresh_reading_is_enough_to_be_ready(bench: Bench) -> None:
 
 
 # ---------------------------------------------------------------- ticks that fail, loops that stick
-
-
-def until(condition: Callable[[], object], seconds: float = 5) -> None:
-    """Return as soon as the condition holds; fail if it never does."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.005)
 
 
 def test_a_tick_that_fails_is_logged_and_the_next_goes_on(caplog: pytest.LogCaptureFixture) -> None:

@@ -15,11 +15,13 @@ from exporter.errors import SOURCE_REASONS, ApiError
 from exporter.hami.node_register import HAMI, VOLCANO
 from exporter.sources.kube_api import KubeApi, Pace, Resource
 from exporter.sources.node import PACE, NodeWatch
-from tests.kube_server import KubeServer
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.kube_server import KubeServer
 
 NODE = "n1"
 #: Asks often, and after a failure more often still.
@@ -30,20 +32,6 @@ GOOD = "GPU-1,10,81920,100,NVIDIA-NVIDIA A100 80GB,0,true,0,hami-core:"
 
 #: Starts a source with these keyword arguments; by default it uses the server's kubeconfig.
 Start = Callable[..., NodeWatch]
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep whatever proxy this machine uses out of the way to 127.0.0.1."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-
-
-@pytest.fixture
-def server() -> Iterator[KubeServer]:
-    """Return a running API server without any Node."""
-    with KubeServer() as server:
-        yield server
 
 
 @pytest.fixture
@@ -63,14 +51,6 @@ def start(server: KubeServer, tmp_path: Path) -> Iterator[Start]:
         source.close()
     server.refuse()  # whoever hangs is let go
     until(lambda: not any(thread.name == "node" for thread in threading.enumerate()))
-
-
-def until(condition: Callable[[], object], seconds: float = 5) -> None:
-    """Return as soon as the condition holds; fail if it never does."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.005)
 
 
 def a_node(text: str | None = GOOD, *, name: str = NODE, **annotations: object) -> dict[str, Any]:

@@ -12,9 +12,10 @@ import pytest
 from exporter.model import GpuProcess, Memory
 from exporter.sources.nvml import LOST_PACE, NvmlGpus
 from tests.fake_driver import GIB, MIB, Code, FakeDriver, FakeGpu, FakeMemory, FakeProcess, FakeSample
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from exporter.model import DeviceReading, DriverState
 
@@ -24,14 +25,6 @@ NEW_UTILIZATION = "nvmlDeviceGetProcessesUtilizationInfo"
 OLD_UTILIZATION = "nvmlDeviceGetProcessUtilization"
 COMPUTE_LIST = "nvmlDeviceGetComputeRunningProcesses_v3"
 INIT = "nvmlInitWithFlags"
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for what other threads bring about."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "waited 10 s in vain"
-        time.sleep(0.002)
 
 
 def ages(state: DriverState) -> dict[str, float]:

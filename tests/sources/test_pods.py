@@ -19,10 +19,12 @@ from kubernetes.config import incluster_config
 from exporter.errors import SOURCE_REASONS
 from exporter.sources.kube_api import Pace
 from exporter.sources.pods import WatchedPods
-from tests.kube_server import KubeServer
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.kube_server import KubeServer
 
 ROOT = Path(__file__).parents[2]
 NODE = "n1"
@@ -31,20 +33,6 @@ QUICK = Pace(connect=2, read=2, backoff=(0.01, 0.05), steady=0.1, patience=0.3)
 
 #: Starts a source with these keyword arguments; by default it uses the server's kubeconfig.
 Start = Callable[..., WatchedPods]
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep whatever proxy this machine uses out of the way to 127.0.0.1."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-
-
-@pytest.fixture
-def server() -> Iterator[KubeServer]:
-    """Return a running API server without pods."""
-    with KubeServer() as server:
-        yield server
 
 
 @pytest.fixture
@@ -64,14 +52,6 @@ def start(server: KubeServer, tmp_path: Path) -> Iterator[Start]:
         source.close()
     server.refuse()  # whoever hangs is let go
     until(lambda: not any(thread.name == "pods" for thread in threading.enumerate()))
-
-
-def until(condition: Callable[[], object], seconds: float = 5) -> None:
-    """Return as soon as the condition holds; fail if it never does."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.005)
 
 
 def a_pod(name: str, uid: str = "", node: str = NODE, **metadata: object) -> dict[str, Any]:
