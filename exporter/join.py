@@ -76,13 +76,8 @@ def join(
     no_host_pid = carry.suspect_since is not None and driver.now - carry.suspect_since >= _SUSPECT_FOR
     blind = _why_blind(driver, processes, roster, carry)
     tick = _Tick(roster, processes, carry)
-    if roster is None or blind is not None:
-        devices = [DeviceUse(device, fresh.get(device.uuid), _held(roster, device.uuid)) for device in driver.devices]
-    else:
-        devices = [
-            tick.device_use(DeviceUse(device, fresh.get(device.uuid), _held(roster, device.uuid)))
-            for device in driver.devices
-        ]
+    bare = [DeviceUse(device, fresh.get(device.uuid), _held(roster, device.uuid)) for device in driver.devices]
+    devices = bare if blind is not None else [tick.device_use(use) for use in bare]
     joined = Joined(
         devices=tuple(devices),
         pairs=tuple(tick.pairs()),

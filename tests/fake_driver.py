@@ -117,11 +117,6 @@ class FakeDriver:
         if installed:
             self.install()
 
-    @property
-    def env(self) -> dict[str, str]:
-        """What to add to the environment of a process that loads the library through a link or a copy elsewhere."""
-        return {"FAKE_NVML_STATE": str(self._state)}
-
     def install(self) -> None:
         """Put the library in its place: a file of its own, because one file is loaded once however it is called."""
         fresh = Path(shutil.copy(_built(), self.directory / "fresh.so"))

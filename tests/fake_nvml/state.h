@@ -1,6 +1,6 @@
 /* What the fake driver is told: a text file, one word and its values a line; what is not said is not supported.
  *
- * The file is named by FAKE_NVML_STATE, else it is "state" beside the library. Lines before the first "gpu" concern
+ * The file is "state" beside the library. Lines before the first "gpu" concern
  * the driver, those after it that GPU:
  *
  *   driver 580.159.04              the driver's version
@@ -113,8 +113,7 @@ static void add_line(struct gpu *gpu, const char *word, const char *values)
 
 static void load_state(void)
 {
-    const char *path = getenv("FAKE_NVML_STATE");
-    FILE *file = fopen(path ? path : beside_this_library(), "re");
+    FILE *file = fopen(beside_this_library(), "re");
     char line[512], word[32];
     int skip;
     memset(&state, 0, sizeof state);

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from exporter.errors import SOURCE_REASONS, ApiError
 from exporter.hami.node_register import HAMI, VOLCANO
 from exporter.sources.kube_api import KubeApi, Pace, Resource
 from exporter.sources.node import PACE, NodeWatch
-from tests.waiting import until
+from tests.waiting import starter, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,21 +37,8 @@ Start = Callable[..., NodeWatch]
 
 @pytest.fixture
 def start(server: KubeServer, tmp_path: Path) -> Iterator[Start]:
-    """Return what starts a source; all are closed at the end, and their threads are seen to end."""
-    started: list[NodeWatch] = []
-
-    def starting(pace: Pace = QUICK, **options: Any) -> NodeWatch:  # noqa: ANN401 - the constructor's own
-        kubeconfig = options.pop("kubeconfig", str(server.kubeconfig(tmp_path / "config")))
-        source = NodeWatch(NODE, kubeconfig=kubeconfig, pace=pace, **options)
-        started.append(source)
-        source.start()
-        return source
-
-    yield starting
-    for source in started:
-        source.close()
-    server.refuse()  # whoever hangs is let go
-    until(lambda: not any(thread.name == "node" for thread in threading.enumerate()))
+    """Return what starts a source."""
+    yield from starter(partial(NodeWatch, NODE), "node", server, tmp_path, QUICK)
 
 
 def a_node(text: str | None = GOOD, *, name: str = NODE, **annotations: object) -> dict[str, Any]:

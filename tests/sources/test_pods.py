@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from kubernetes.config import incluster_config
 from exporter.errors import SOURCE_REASONS
 from exporter.sources.kube_api import Pace
 from exporter.sources.pods import WatchedPods
-from tests.waiting import until
+from tests.waiting import starter, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,21 +38,8 @@ Start = Callable[..., WatchedPods]
 
 @pytest.fixture
 def start(server: KubeServer, tmp_path: Path) -> Iterator[Start]:
-    """Return what starts a source; all are closed at the end, and their threads are seen to end."""
-    started: list[WatchedPods] = []
-
-    def starting(pace: Pace = QUICK, **options: Any) -> WatchedPods:  # noqa: ANN401 - the constructor's own
-        kubeconfig = options.pop("kubeconfig", str(server.kubeconfig(tmp_path / "config")))
-        source = WatchedPods(NODE, kubeconfig=kubeconfig, pace=pace, **options)
-        started.append(source)
-        source.start()
-        return source
-
-    yield starting
-    for source in started:
-        source.close()
-    server.refuse()  # whoever hangs is let go
-    until(lambda: not any(thread.name == "pods" for thread in threading.enumerate()))
+    """Return what starts a source."""
+    yield from starter(partial(WatchedPods, NODE), "pods", server, tmp_path, QUICK)
 
 
 def a_pod(name: str, uid: str = "", node: str = NODE, **metadata: object) -> dict[str, Any]:
