@@ -6,7 +6,8 @@
     │   ├── AnnotationError   what HAMi (or a tenant) wrote on a pod
     │   ├── CaptureError      a line of a recorded node
     │   ├── ManifestError     a pod's JSON
-    │   └── ProcError         a text of /proc
+    │   ├── ProcError         a text of /proc
+    │   └── RegionError       a `*.cache` file of HAMi-core; has a closed-list `reason`
     └── SourceError       an edge could not read; has a closed-list `reason`
         ├── DriverError       NVML
         └── ApiError          the Kubernetes API server
@@ -48,6 +49,7 @@ SOURCE_REASONS: Final[dict[str, tuple[str, ...]]] = {
     "procfs": ("malformed", "no_host_pid", "unreadable"),
     "pods": _API,
     "node": _API,
+    "regions": ("slow", "too_many", "unreadable"),
 }
 
 #: Every reason that `vgpu_attribution_failures_total` can carry, for the node role, in words.
@@ -65,6 +67,14 @@ FAILURE_REASONS: Final[dict[str, str]] = {
     "pod_unreadable": "the pod's JSON lacks what every pod has: it is ignored",
     "process_gone": "the process ended between the driver's answer and ours: its use is unknown_process",
     "process_unreadable": "/proc refuses the process's texts: its use is unknown_process",
+    "region_excess": "a directory holds more regions, or a region more slots, than one may: the rest is not read",
+    "region_malformed": "the file is no HAMi-core region, or was changed while it was read: its figures are absent",
+    "region_torn": "a slot was being written at every look: what its process uses is not known",
+    "region_unnamed": "the directory's name is not <pod UID>_<container>: what lies in it is not read",
+    "region_unplaced": "the region fits several containers of its pod equally well: its figures are absent",
+    "region_unreadable": "the file or directory cannot be opened, or is none: its figures are absent",
+    "region_unsupported": "the region's layout is older, or newer, than those we know: its figures are absent",
+    "region_value": "a figure in the region cannot be (negative, beyond the card): that figure is absent",
 }
 
 _SHOWN = 120
@@ -101,6 +111,19 @@ class ManifestError(ParseError):
 
 class ProcError(ParseError):
     """A /proc text of a shape the kernel does not write."""
+
+
+class RegionError(ParseError):
+    """A file that gives no region.
+
+    `reason` is `region_not_initialised` (just created, no UUID yet: nothing is wrong), or one that counts in
+    `vgpu_attribution_failures_total`.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        """Keep the closed-list `reason` beside the sentence."""
+        super().__init__(message)
+        self.reason = reason
 
 
 class SourceError(ExporterError):

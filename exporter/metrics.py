@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 L = TypeVar("L", bound=NamedTuple)
 
 ROLE: Final = "node"
-_MIB: Final = 2**20
 
 
 class Families:
@@ -130,9 +129,8 @@ def _registered(out: Families, snapshot: Snapshot, registered: RegisteredDevice)
     if use is None:
         out.add(c.DEVICE_UP, on, 0)
     physical = use.reading.memory.total if use and use.reading and use.reading.memory else None
-    # Volcano's plugin does not say its unit: its figure is only good where it is the card's own.
-    sure = registered.writer == "hami" or (physical is not None and registered.memory == physical // _MIB * _MIB)
-    out.add(c.DEVICE_MEMORY_SCHEDULABLE, on, registered.memory if sure else None)
+    factor = registered.memory_factor(physical)
+    out.add(c.DEVICE_MEMORY_SCHEDULABLE, on, registered.memory * factor if factor is not None else None)
     out.add(c.DEVICE_CORE_SCHEDULABLE, on, registered.cores)
     out.add(c.DEVICE_SLOTS, on, registered.slots)
 

@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One physical GPU, as enumerated: `index` and `name` are NVML's, `driver` its version text."""
+    """One GPU, or one MIG instance, as enumerated: `index` and `name` are NVML's, `driver` its version text.
+
+    `parent` is the UUID of the GPU that an instance is cut from, whose `index` it bears; "" for a whole GPU.
+    """
 
     uuid: str
     index: int
     name: str
     driver: str
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,8 @@ class DeviceReading:
 
     `boottime` is the kernel's CLOCK_BOOTTIME just before the processes were listed: what started
     later cannot be what the driver listed. `window` is what law 9 lets us book of `core`.
-    `capabilities` maps capability to its reason (`supported`, `not_supported`, …).
+    `capabilities` maps capability to its reason (`supported`, `not_supported`, …). `instances` are the readings of its
+    MIG instances, which have the memory and the processes then; None: it has some, but they may not be listed.
     """
 
     device: Device
@@ -95,6 +100,7 @@ class DeviceReading:
     core: CoreReading | None = None
     window: CoreWindow | None = None
     capabilities: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    instances: tuple[DeviceReading, ...] | None = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +130,20 @@ class SourceStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class XidEvents:
+    """XID events of one code on one GPU since the program started; `last` is the newest's Unix time, None: none."""
+
+    count: int
+    last: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class DriverState:
     """What the driver's edge has in hand: newest reading per GPU, every GPU seen since start.
 
-    `now` is on the readings' `clock`; `answered` says whether the driver ever did.
+    MIG instances are devices with readings of their own, as long as their GPU's newest reading has them. `now` is on
+    the readings' `clock`; `answered` says whether the driver ever did. `xids` is keyed (UUID of a whole GPU, code), for
+    GPUs that tell of such events; known codes are there from 0.
     """
 
     now: float
@@ -135,6 +151,7 @@ class DriverState:
     devices: tuple[Device, ...]
     readings: Mapping[str, DeviceReading]
     status: SourceStatus
+    xids: Mapping[tuple[str, int], XidEvents] = field(default_factory=lambda: MappingProxyType({}))
 
 
 # ---------------------------------------------------------------- what /proc says
@@ -236,6 +253,20 @@ GrantSource = Literal["hami", "none", "device_plugin", "dra", "pending", "unread
 
 
 @dataclass(frozen=True, slots=True)
+class Card:
+    """What is known of a GPU, or MIG instance, that a grant may name.
+
+    `grantable` are the most bytes that one container can be granted on it: what HAMi registered, after scaling.
+    `memory_unit` are the bytes of one unit of memory in Volcano's annotations, which do not say it. Both None: not
+    known. `parent` is the UUID of the GPU that an instance is cut from, else "".
+    """
+
+    grantable: int | None = None
+    memory_unit: int | None = None
+    parent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class GrantedDevice:
     """One device of a device annotation, as written: MiB and percent, 0 percent = not limited."""
 
@@ -259,10 +290,14 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class ContainerGrants:
-    """All grants of one container, and where they come from."""
+    """All grants of one container, and where they come from.
+
+    `order` has the GPUs in the annotation's order, also those that were not believed: libvgpu's limits go by it.
+    """
 
     source: GrantSource
     grants: tuple[Grant, ...] = ()
+    order: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +310,10 @@ class Held:
 
 
 class Owner(NamedTuple):
-    """The container that a process or a grant belongs to; the pod's UID tells namesakes apart."""
+    """The container that a process or a grant belongs to; the pod's UID tells namesakes apart.
+
+    `container` is "" for a grant of the pod that cannot be placed on one of its containers.
+    """
 
     pod_uid: str
     namespace: str

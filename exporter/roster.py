@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from exporter.cgroups import CgroupOwner
-    from exporter.model import ContainerGrants, Held, Pod
+    from exporter.model import Card, ContainerGrants, Held, Pod
 
 #: The reasons that use can belong to no container (`unlisted` and `mps` come from the accounts).
 HOST, UNKNOWN_POD, UNKNOWN_PROCESS = "host", "unknown_pod", "unknown_process"
@@ -69,11 +69,11 @@ def enclosing_levels(own_cgroup: str) -> frozenset[CgroupOwner]:
         return frozenset()
 
 
-def enrol(pods: Collection[Pod] | None, uuids: Collection[str], node: str) -> Roster:
-    """Index the pods of `node`, whose GPUs are `uuids`; None: names are no longer known."""
+def enrol(pods: Collection[Pod] | None, cards: Mapping[str, Card], node: str) -> Roster:
+    """Index the pods of `node`, whose GPUs and MIG instances are `cards`, by UUID; None: names are no longer known."""
     living = [pod for pod in pods or () if not pod.finished]
     named = _newest_per_name(living)
-    by_grants = {pod.uid: grants(pod, uuids, node) for pod in living}
+    by_grants = {pod.uid: grants(pod, cards, node) for pod in living}
     owned = [
         (Owner(pod.uid, pod.namespace, pod.name, container.name), container)
         for pod in named

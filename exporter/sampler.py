@@ -16,13 +16,14 @@ from exporter.errors import FAILURE_REASONS
 from exporter.freshness import stale_after
 from exporter.hami.node_register import NodeState
 from exporter.join import NO_HOST_PID, Carry, join, pids_of
-from exporter.model import Failure
+from exporter.model import Card, Failure
 from exporter.roster import Roster, enrol
 from exporter.snapshot import DeviceUse, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
+    from exporter.hami.node_register import RegisteredDevice
     from exporter.model import DriverState, PodState, SourceStatus
     from exporter.snapshot import Joined
     from exporter.sources import Gpus, Node, Pods, Processes
@@ -32,6 +33,7 @@ _log = logging.getLogger(__name__)
 #: Failures of one kind are logged once in so many seconds, so many by name.
 _QUIET_FOR: Final = 60.0
 _NAMED: Final = 5
+_MIB: Final = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +138,14 @@ class Sampler:
         if self._sources.node:
             self._sources.node.close()
 
-    def _enrol(self, pods: PodState, driver: DriverState, registered: Collection[str]) -> Roster | None:
+    def _enrol(self, pods: PodState, driver: DriverState, registered: Mapping[str, RegisteredDevice]) -> Roster | None:
         """Return the roster, made anew only if the pods or the GPUs are others than last time.
 
         None until the driver has named its GPUs and the API server its pods.
         """
         if not driver.answered or (pods.status is not None and pods.status.last_success is None):
             return None
-        uuids = {device.uuid for device in driver.devices} | set(registered)  # one may be lost since before our start
-        known = (pods.pods, frozenset(uuids))
+        known = (pods.pods, _cards(driver, registered))
         if self._roster is None or not all(a is b or a == b for a, b in zip(known, self._enrolled, strict=True)):
             self._roster = enrol(pods.pods, known[1], self._node)
             self._enrolled = known
@@ -193,6 +194,23 @@ def withheld(snapshot: Snapshot) -> Snapshot:
         statuses=tuple(replace(status, up=False) for status in snapshot.statuses),
         not_ready=reason,
     )
+
+
+def _cards(driver: DriverState, registered: Mapping[str, RegisteredDevice]) -> dict[str, Card]:
+    """Return what a grant may name: the driver's GPUs and instances, and what is registered but lost since before."""
+    parents = {device.uuid: device.parent for device in driver.devices}
+    return {uuid: _card(uuid, parent, driver, registered.get(uuid)) for uuid, parent in parents.items()} | {
+        uuid: _card(uuid, "", driver, known) for uuid, known in registered.items() if uuid not in parents
+    }
+
+
+def _card(uuid: str, parent: str, driver: DriverState, registered: RegisteredDevice | None) -> Card:
+    reading = driver.readings.get(uuid)
+    physical = reading.memory.total if reading is not None and reading.memory is not None else None
+    if registered is None:
+        return Card(parent=parent)
+    factor = registered.memory_factor(physical)
+    return Card(registered.memory * factor, factor * _MIB, parent) if factor is not None else Card(parent=parent)
 
 
 def _unreadable(pods: PodState) -> frozenset[Failure]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from exporter.errors import SOURCE_REASONS
 from exporter.join import Carry, join
 from exporter.model import (
+    Card,
     Container,
     CoreReading,
     CoreWindow,
@@ -146,7 +147,7 @@ def pods(*known: Pod) -> PodState:
 
 def roster(*known: Pod, uuids: Iterable[str] = (GPU, OTHER_GPU)) -> Roster:
     """Return the roster of these pods."""
-    return enrol(known, tuple(uuids), NODE)
+    return enrol(known, dict.fromkeys(uuids, Card()), NODE)
 
 
 def joined(

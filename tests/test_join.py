@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.join import MPS_SERVER, Carry, join
-from exporter.model import Container, CoreWindow, Failure, GpuProcess, Memory
+from exporter.model import Card, Container, CoreWindow, Failure, GpuProcess, Memory
 from exporter.roster import enrol
 from tests.make import (
     GIB,
@@ -440,7 +440,7 @@ def test_a_gpu_cut_into_instances_is_no_sign_of_blindness() -> None:
 
 def test_expired_pods_leave_use_to_unknown_pods() -> None:
     """When the API server has been away too long, names and grants are gone and use is unknown_pod (law 4)."""
-    result, _ = joined(driver(reading({7: GIB})), processes(process(7, INSIDE)), enrol(None, (GPU,), "node-a"))
+    result, _ = joined(driver(reading({7: GIB})), processes(process(7, INSIDE)), enrol(None, {GPU: Card()}, "node-a"))
 
     assert result.pairs == ()
     assert result.pod_uids is None

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from exporter.cgroups import CgroupOwner
-from exporter.model import Container, Owner
+from exporter.model import Card, Container, Owner
 from exporter.roster import HOST, UNKNOWN_POD, UNKNOWN_PROCESS, enclosing_levels, enrol
 from tests.make import GPU, MIB, NODE, OTHER_GPU, cgroup, cid, pod, roster, uid
 
@@ -199,7 +199,7 @@ def test_what_cannot_be_believed_is_counted() -> None:
 
 def test_without_pods_nobody_has_a_name() -> None:
     """After the API server was away for too long there are no names: use is unknown_pod, and no grants."""
-    known = enrol(None, (GPU,), NODE)
+    known = enrol(None, {GPU: Card()}, NODE)
 
     assert known.place(cgroup("model", "model/main")) == (UNKNOWN_POD, "pod_unknown")
     assert known.place("0::/user.slice\n") == (HOST, "")
@@ -208,4 +208,4 @@ def test_without_pods_nobody_has_a_name() -> None:
 
 def test_a_node_without_pods_is_current() -> None:
     """No pods is an answer, other than no answer."""
-    assert enrol((), (GPU,), NODE).current
+    assert enrol((), {GPU: Card()}, NODE).current

@@ -65,6 +65,19 @@ class RegisteredDevice:
     index: int | None = None
     writer: Literal["hami", "volcano"] = "hami"
 
+    def memory_factor(self, physical: int | None) -> int | None:
+        """Return how many MiB a unit of this plugin's memory figures is; `physical` are the card's bytes.
+
+        HAMi's is 1. Volcano's is the whole number by which the card's MiB were divided, None where there is none.
+        """
+        if self.writer == "hami":
+            return 1
+        units = self.memory // _MIB
+        if physical is None or not 0 < units <= physical // _MIB:
+            return None
+        factor = round(physical / _MIB / units)
+        return factor if physical // _MIB // factor == units else None
+
 
 @dataclass(frozen=True, slots=True)
 class NodeState:

@@ -22,7 +22,7 @@ from struct import Struct
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from exporter.errors import ParseError, shorten
+from exporter.errors import RegionError, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -59,19 +59,6 @@ _TOTALS: Final = "32xQ24x" * MAX_DEVICES  # of each device_memory_t only the tot
 _NEGATIVE: Final = 2**63  # an unsigned count that went below zero (HAMi #1181)
 _YEAR_10000: Final = 253_402_300_800
 _UNLIMITED_PERCENT: Final = 100
-
-
-class RegionError(ParseError):
-    """A file that gives no region.
-
-    `reason` is `region_not_initialised` (just created, no UUID yet: nothing is wrong), or one that counts in
-    `vgpu_attribution_failures_total`: `region_malformed`, `region_unsupported`; the edge adds its own.
-    """
-
-    def __init__(self, reason: str, message: str) -> None:
-        """Keep the closed-list `reason` beside the sentence."""
-        super().__init__(message)
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from exporter.hami.node_register import NodeState
+    from exporter.hami.region import RegionState
     from exporter.model import DriverState, PodState, ProcessState
 
 
@@ -36,6 +37,14 @@ class Processes(Protocol):
 
     def look_up(self, pids: Collection[int]) -> ProcessState:
         """Return who the PIDs are right now; forgets PIDs that are no longer asked about."""
+        ...
+
+
+class Regions(Protocol):
+    """The edge to HAMi-core's regions."""
+
+    def read(self, physical: Mapping[str, int]) -> RegionState:
+        """Return the node's regions as they are now; `physical` has the most bytes a process can have, by GPU."""
         ...
 
 

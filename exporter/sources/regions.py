@@ -19,12 +19,12 @@ from operator import itemgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from exporter.errors import RegionError
 from exporter.hami.region import (
     HEADER,
     MAX_SLOTS,
     SLOT,
     FoundRegion,
-    RegionError,
     RegionState,
     decode,
     layout_of,

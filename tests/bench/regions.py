@@ -10,7 +10,6 @@ from typing import Final
 
 from rich.console import Console
 
-from exporter.errors import SOURCE_REASONS
 from exporter.sources.regions import Regions
 from tests.cache_files import READ, CacheFile, Slot, put
 from tests.make import GPU, MIB, uid
@@ -28,7 +27,6 @@ def furnish(root: Path) -> None:
 
 def measure(turns: int = 200) -> list[float]:
     """Return the seconds that each of so many readings of the 100 regions took."""
-    SOURCE_REASONS.setdefault("regions", ("slow", "too_many", "unreadable"))
     with tempfile.TemporaryDirectory() as folder:
         furnish(Path(folder))
         edge, taken = Regions([folder], budget=60.0), []

@@ -19,10 +19,10 @@ except ImportError:
     sys.exit("atheris is missing: pip install atheris")
 
 with atheris.instrument_imports(include=["exporter"]):
+    from exporter.errors import RegionError
     from exporter.hami.region import (
         HEADER,
         Region,
-        RegionError,
         decode,
         layout_of,
         slots_span,

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.errors import RegionError
 from exporter.hami.region import (
     HEADER,
     LAYOUTS,
     SLOT,
     Region,
     RegionDevice,
-    RegionError,
     RegionProcess,
     decode,
     layout_of,

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from exporter.errors import SOURCE_REASONS
 from exporter.hami.region import HEADER, SLOT
 from exporter.sources import regions
 from exporter.sources.regions import MAX_ENTRIES, MAX_FILES, Regions
@@ -31,12 +30,6 @@ if TYPE_CHECKING:
     Act = Callable[[str], None]
 
 NEIGHBOUR: Final = f"{uid('zz')}_main"  # read behind the tenant's
-
-
-@pytest.fixture(autouse=True)
-def _reasons(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the source have its closed list."""
-    monkeypatch.setitem(SOURCE_REASONS, "regions", ("slow", "too_many", "unreadable"))
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from exporter.errors import SOURCE_REASONS
 from exporter.sources import regions
 from exporter.sources.regions import MAX_DIRECTORIES, Regions
 from tests.cache_files import BOX, GOOD, POD, CacheFile, Slot, failures, pids, put, reasons, unpack_moment
@@ -30,12 +29,6 @@ MOMENT = {
     "6ea330a1-a66d-48b5-91a4-c01ea887ae22": (2304, 698, 2_116_026_368),
     "13932904-757f-4cba-8a22-7f39047b2c10": (2000, 703, 1_277_165_568),
 }
-
-
-@pytest.fixture(autouse=True)
-def _reasons(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the source have its closed list."""
-    monkeypatch.setitem(SOURCE_REASONS, "regions", ("slow", "too_many", "unreadable"))
 
 
 @pytest.fixture
