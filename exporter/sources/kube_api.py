@@ -12,6 +12,7 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import urllib3
@@ -41,12 +42,16 @@ _ADVICE: Final = {
 
 
 class Resource(NamedTuple):
-    """What is asked for: its path, its word in messages, the permission it takes, what an HTTP 404 means (and why)."""
+    """What is asked for: its path, its word in messages, the permission it takes, what an HTTP 404 means (and why).
+
+    `query` selects some of a collection, for a watch.
+    """
 
     path: str
     word: str
     permission: str
     missing: tuple[str, str] = ("config", _ADVICE["config"])
+    query: Mapping[str, str] = MappingProxyType({})
 
 
 PODS: Final = Resource("/api/v1/pods", "pods", "the verbs list and watch on pods")
