@@ -4,6 +4,7 @@ JSON, one object a line, `kind` says which (docs/capture.md tells it field by fi
 
     node      first line: version, node name, driver, the GPUs
     pods      the node's pods from here on, as v1.Pod with allow-listed fields only (`manifest.slim`)
+    regions   HAMi-core's regions from here on, decoded (`capture_regions`)
     sample    what each GPU's driver answered at `t` seconds, raw, and each PID's /proc facts when first seen
     event, truth    remarks for readers and tests; the player passes over them
 
@@ -13,18 +14,20 @@ Strings in, values out, and back: no file is opened here.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from math import isfinite
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from exporter import capture_regions
 from exporter.errors import CaptureError, shorten
+from exporter.json_values import known, mapping, number, sequence, whole, word
 from exporter.model import CoreReading, Device, DeviceReading, GpuProcess, Memory, Process, SmSample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from exporter.capture_regions import RecordedRegions
     from exporter.model import Unreadable
 
 T = TypeVar("T")
@@ -37,13 +40,14 @@ class Frame:
     """One recorded moment, `t` seconds into the recording.
 
     `readings` are raw (their `clock` is `t`, their `window` is not yet judged), `processes` all the PIDs
-    known so far, `pods` the raw v1.Pods (None: never listed).
+    known so far, `pods` the raw v1.Pods (None: never listed), `regions` HAMi-core's (None: not known).
     """
 
     t: float
     readings: tuple[DeviceReading, ...]
     processes: Mapping[int, Process | Unreadable]
     pods: tuple[Mapping[str, Any], ...] | None
+    regions: RecordedRegions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,11 @@ class Capture:
     frames: tuple[Frame, ...]
     interval: float
     own_cgroup: str = ""
+
+    @property
+    def has_regions(self) -> bool:
+        """Whether HAMi-core's regions were read at any moment."""
+        return any(frame.regions is not None for frame in self.frames)
 
 
 def decode(lines: Iterable[str]) -> Capture:
@@ -76,19 +85,13 @@ def decode(lines: Iterable[str]) -> Capture:
     return Capture(node, tuple(devices.values()), frames, interval, own_cgroup)
 
 
-def _line(number: int, text: str, parse: Callable[[dict[str, Any]], T]) -> T:
+def _line(place: int, text: str, parse: Callable[[dict[str, Any]], T]) -> T:
     """Apply `parse` to one line's object; whatever is wrong with it becomes a CaptureError that names the line."""
     try:
-        return parse(_object(json.loads(text)))
+        return parse(mapping(json.loads(text)))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise CaptureError(f"line {number} of the capture: {what}: {shorten(text)}") from error
-
-
-def _object(raw: object) -> dict[str, Any]:
-    if not isinstance(raw, dict):
-        raise TypeError("it is no JSON object")
-    return raw
+        raise CaptureError(f"line {place} of the capture: {what}: {shorten(text)}") from error
 
 
 def _header(raw: dict[str, Any]) -> tuple[str, dict[str, Device], str]:
@@ -102,25 +105,28 @@ def _header(raw: dict[str, Any]) -> tuple[str, dict[str, Device], str]:
 
 
 def _frames(numbered: Iterable[tuple[int, str]], devices: Mapping[str, Device]) -> Iterator[Frame]:
-    """Yield the frames; processes and pods carry on from frame to frame."""
+    """Yield the frames; processes, pods and regions carry on from frame to frame."""
     processes: dict[int, Process | Unreadable] = {}
     pods: tuple[Mapping[str, Any], ...] | None = None
+    regions: RecordedRegions | None = None
     since = 0.0
-    for number, text in numbered:
-        raw = _line(number, text, dict)
-        if raw.get("kind") == "pods":
-            pods = _line(number, text, lambda line: tuple(_object(item) for item in line["items"]))
-        elif raw.get("kind") == "sample":
-            processes = processes | _line(number, text, _processes)
-            since, readings = _line(number, text, partial(_readings, devices, since))
-            yield Frame(since, readings, MappingProxyType(processes), pods)
+    for line, text in numbered:
+        kind = _line(line, text, lambda raw: raw.get("kind"))
+        if kind == "pods":
+            pods = _line(line, text, lambda raw: tuple(mapping(item) for item in raw["items"]))
+        elif kind == "regions":
+            regions = _line(line, text, capture_regions.decoded)
+        elif kind == "sample":
+            processes = processes | _line(line, text, _processes)
+            since, readings = _line(line, text, partial(_readings, devices, since))
+            yield Frame(since, readings, MappingProxyType(processes), pods, regions)
 
 
 def _processes(raw: dict[str, Any]) -> dict[int, Process | Unreadable]:
     seen: dict[int, Process | Unreadable] = {
         int(pid): Process(
             int(pid),
-            _number(facts["start"]),
+            number(facts["start"]),
             str(facts["comm"]),
             str(facts["cgroup"]),
             tuple(int(inner) for inner in facts.get("nspid", ())),
@@ -134,64 +140,62 @@ def _processes(raw: dict[str, Any]) -> dict[int, Process | Unreadable]:
 def _readings(
     devices: Mapping[str, Device], since: float, raw: dict[str, Any]
 ) -> tuple[float, tuple[DeviceReading, ...]]:
-    t, wall_us = _number(raw["t"]), _whole(raw["wall_us"])
+    t, wall_us = number(raw["t"]), whole(raw["wall_us"])
     if t < since:
         raise ValueError(f"its t {t} lies before that of the sample before, {since}")
-    return t, tuple(_reading(gpu, devices, t, wall_us) for gpu in raw["gpus"])
+    return t, tuple(_gpu_reading(gpu, devices, t, wall_us) for gpu in raw["gpus"])
 
 
-def _reading(gpu: dict[str, Any], devices: Mapping[str, Device], t: float, wall_us: int) -> DeviceReading:
+def _gpu_reading(gpu: dict[str, Any], devices: Mapping[str, Device], t: float, wall_us: int) -> DeviceReading:
+    """Return one GPU's reading, with those of its instances in it."""
     if gpu["uuid"] not in devices:
         raise ValueError(f"line 1 names no GPU {gpu['uuid']}")
+    reading = _reading(gpu, devices[gpu["uuid"]], t, wall_us)
+    instances = known(sequence, gpu.get("instances", []))
+    if instances is None:
+        return replace(reading, instances=None)
+    cut = [(mapping(one), _instance(one, reading.device, devices)) for one in instances]
+    return replace(reading, instances=tuple(_reading(one, device, t, wall_us) for one, device in cut))
+
+
+def _instance(raw: dict[str, Any], parent: Device, devices: Mapping[str, Device]) -> Device:
+    uuid = word(raw["uuid"])
+    if uuid in devices:
+        raise ValueError(f"line 1 names {shorten(uuid)} as a whole GPU")
+    return Device(uuid, parent.index, word(raw["name"]), parent.driver, parent.uuid)
+
+
+def _reading(gpu: dict[str, Any], device: Device, t: float, wall_us: int) -> DeviceReading:
     memory, samples, processes = gpu.get("memory"), gpu.get("process_utilization"), gpu.get("processes")
     return DeviceReading(
-        device=devices[gpu["uuid"]],
+        device=device,
         wall=wall_us / 1e6,
         clock=t,
-        boottime=_known(_number, gpu.get("boottime")),
+        boottime=known(number, gpu.get("boottime")),
         memory=None
         if memory is None
-        else Memory(_whole(memory["total"]), _whole(memory["used"]), _known(_whole, memory.get("reserved"))),
-        utilization=_scaled(_known(_number, gpu.get("utilization")), 0.01),
-        power=_scaled(_known(_number, gpu.get("power_mw")), 0.001),
-        energy=_scaled(_known(_number, gpu.get("energy_mj")), 0.001),
-        temperature=_known(_number, gpu.get("temperature_c")),
+        else Memory(whole(memory["total"]), whole(memory["used"]), known(whole, memory.get("reserved"))),
+        utilization=_scaled(known(number, gpu.get("utilization")), 0.01),
+        power=_scaled(known(number, gpu.get("power_mw")), 0.001),
+        energy=_scaled(known(number, gpu.get("energy_mj")), 0.001),
+        temperature=known(number, gpu.get("temperature_c")),
         processes=None
         if processes is None
-        else tuple(
-            GpuProcess(_whole(one["pid"]), _known(_whole, one["used"]), bool(one.get("mps"))) for one in processes
-        ),
+        else tuple(GpuProcess(whole(one["pid"]), known(whole, one["used"]), bool(one.get("mps"))) for one in processes),
         core=None
         if samples is None
         else CoreReading(
-            _whole(gpu["last_seen_us"]),
-            _whole(gpu.get("asked_us", wall_us)),
-            tuple(SmSample(_whole(one["pid"]), _whole(one["timestamp_us"]), _number(one["sm"])) for one in samples),
-            _known(_device_samples, gpu.get("device_samples")),
+            whole(gpu["last_seen_us"]),
+            whole(gpu.get("asked_us", wall_us)),
+            tuple(SmSample(whole(one["pid"]), whole(one["timestamp_us"]), number(one["sm"])) for one in samples),
+            known(_device_samples, gpu.get("device_samples")),
         ),
         capabilities={str(name): str(reason) for name, reason in gpu.get("capabilities", {}).items()},
     )
 
 
-def _known(parse: Callable[[Any], T], value: object) -> T | None:
-    """Return a fact that the driver may not have told."""
-    return None if value is None else parse(value)
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value < 0:
-        raise ValueError(f"{shorten(str(value))} is no number from 0 on")
-    return value
-
-
-def _whole(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{shorten(str(value))} is no whole number from 0 on")
-    return value
-
-
 def _device_samples(raw: list[list[float]]) -> tuple[tuple[int, float], ...]:
-    return tuple((_whole(stamp), _number(share)) for stamp, share in raw)
+    return tuple((whole(stamp), number(share)) for stamp, share in raw)
 
 
 def _scaled(value: float | None, factor: float) -> float | None:
@@ -210,16 +214,21 @@ def encode_pods(t: float, pods: Iterable[Mapping[str, Any]]) -> str:
     return _text({"kind": "pods", "t": round(t, 3), "items": list(pods)})
 
 
+def encode_regions(t: float, regions: RecordedRegions | None) -> str:
+    """Return a line that says which regions HAMi-core has from `t` on; None: not known."""
+    return _text({"kind": "regions", "t": round(t, 3)} | capture_regions.encoded(regions))
+
+
 def encode_sample(
     t: float, wall_us: int, readings: Iterable[DeviceReading], processes: Mapping[int, Process | Unreadable]
 ) -> str:
-    """Return one sample; `processes` are those that are news since the last."""
+    """Return one sample; `readings` are of whole GPUs, `processes` those that are news since the last."""
     return _text(
         {
             "kind": "sample",
             "t": round(t, 3),
             "wall_us": wall_us,
-            "gpus": [_gpu(reading) for reading in readings],
+            "gpus": [_whole_gpu(reading) for reading in readings],
             "new_pids": {str(pid): _facts(one) for pid, one in processes.items() if isinstance(one, Process)},
             "gone_pids": [pid for pid, one in processes.items() if not isinstance(one, Process)],
         }
@@ -230,11 +239,19 @@ def _facts(process: Process) -> dict[str, Any]:
     return {"start": process.start, "comm": process.comm, "cgroup": process.cgroup, "nspid": list(process.nspid)}
 
 
+def _whole_gpu(reading: DeviceReading) -> dict[str, Any]:
+    """Return a GPU with its instances; that they may not be listed is told apart from that it has none."""
+    if reading.instances == ():
+        return _gpu(reading)
+    return _gpu(reading) | {"instances": None if reading.instances is None else list(map(_gpu, reading.instances))}
+
+
 def _gpu(reading: DeviceReading) -> dict[str, Any]:
     """Return what `_reading` reads back; facts that the driver did not tell are left out."""
     memory, core = reading.memory, reading.core
     gpu = {
         "uuid": reading.device.uuid,
+        "name": reading.device.name if reading.device.parent else None,
         "boottime": reading.boottime,
         "memory": memory and {"total": memory.total, "reserved": memory.reserved, "used": memory.used},
         "utilization": _scaled(reading.utilization, 100),

@@ -175,11 +175,12 @@ DEVICE_ENERGY_UNATTRIBUTED = Metric(
 )
 DEVICE_XID_ERRORS = Metric(
     "device_xid_errors", Unit.NONE, DeviceXid,
-    "XID events since the exporter started, by code; known codes from 0.", _C, filled=_LATER,
+    "XID events (faults that the driver reports) since the exporter started, by code: known codes from 0, others once "
+    "they happen; kept even while the GPU is down.", _C,
 )
 DEVICE_XID_LAST = Metric(
     "device_xid_last", Unit.TIMESTAMP, DeviceXid,
-    "When the last XID event of this code came; kept even while the GPU is down.", filled=_LATER,
+    "When the last XID event of this code came, absent if none did; kept even while the GPU is down.",
 )
 
 # ------------------------------------------------------------------------------ a namespace on a GPU
@@ -221,15 +222,15 @@ CONTAINER_MEMORY_GRANTED = Metric(
 )
 CONTAINER_MEMORY_LIMIT = Metric(
     "container_memory_limit", Unit.BYTES, OnDevice,
-    "Memory limit that libvgpu enforces; absent without a HAMi-core region.", filled=_LATER,
+    "Memory limit that libvgpu enforces; absent without a HAMi-core region.",
 )
 CONTAINER_MEMORY_COUNTED = Metric(
     "container_memory_counted", Unit.BYTES, OnDevice,
-    "Memory that libvgpu counted for itself; absent without a HAMi-core region.", filled=_LATER,
+    "Memory that libvgpu counted for itself; absent without a HAMi-core region.",
 )
 CONTAINER_MEMORY_UNCOUNTED = Metric(
     "container_memory_uncounted", Unit.BYTES, OnDevice,
-    "Driver memory of the container's processes that libvgpu does not know: an escape.", filled=_LATER,
+    "Driver memory of the container's processes that libvgpu does not know: an escape; absent where nothing tells.",
 )
 CONTAINER_CORE_GRANTED = Metric(
     "container_core_granted", Unit.RATIO, OnDevice,
@@ -237,7 +238,7 @@ CONTAINER_CORE_GRANTED = Metric(
 )
 CONTAINER_CORE_LIMIT = Metric(
     "container_core_limit", Unit.RATIO, OnDevice,
-    "Core limit that libvgpu enforces; absent without a HAMi-core region.", filled=_LATER,
+    "Core limit that libvgpu enforces; absent without a HAMi-core region.",
 )
 CONTAINER_CORE_UTILIZATION = Metric(
     "container_core_utilization", Unit.RATIO, OnDevice,
@@ -255,12 +256,11 @@ CONTAINER_ENERGY = Metric(
 CONTAINER_PROCESSES = Metric("container_processes", Unit.NONE, OnDevice, "GPU processes of the container now.")
 CONTAINER_PROCESSES_UNCOUNTED = Metric(
     "container_processes_uncounted", Unit.NONE, OnDevice,
-    "GPU processes of the container now that libvgpu does not know.", filled=_LATER,
+    "GPU processes of the container now that libvgpu does not know.",
 )
 CONTAINER_HAMI_CORE_BLIND = Metric(
     "container_hami_core_blind", Unit.NONE, OnDevice,
     "1 if none of the host PIDs that libvgpu believes in is one of the container's processes while it has some.",
-    filled=_LATER,
 )
 CONTAINER_LAST_ACTIVE = Metric(
     "container_last_active", Unit.TIMESTAMP, OnDevice,
@@ -268,7 +268,7 @@ CONTAINER_LAST_ACTIVE = Metric(
 )
 CONTAINER_LAST_KERNEL = Metric(
     "container_last_kernel", Unit.TIMESTAMP, OnDevice,
-    "libvgpu's last kernel time, also set when a process opens its region: no proof of a kernel.", filled=_LATER,
+    "libvgpu's last kernel time, also set when a process opens its region: no proof of a kernel.",
 )
 CONTAINER_INFO = Metric(
     "container_info", Unit.NONE, OnDeviceInfo,
@@ -285,75 +285,73 @@ POD_LABELS = Metric(
 NAMESPACE_QUOTA_MEMORY = Metric(
     "namespace_quota_memory", Unit.BYTES, NamespaceResource,
     "Memory the namespace may be granted: the strictest unscoped ResourceQuota; absent = none, 0 = nothing "
-    "allowed.", filled=_LATER,
+    "allowed.",
 )
 NAMESPACE_QUOTA_CORE = Metric(
     "namespace_quota_core", Unit.RATIO, NamespaceResource,
     "Cores the namespace may be granted (1 = a whole GPU; may exceed 1): the strictest unscoped ResourceQuota.",
-    filled=_LATER,
 )
 NAMESPACE_QUOTA_DEVICES = Metric(
     "namespace_quota_devices", Unit.NONE, NamespaceResource,
-    "vGPUs the namespace may be granted: the strictest unscoped ResourceQuota.", filled=_LATER,
+    "vGPUs the namespace may be granted: the strictest unscoped ResourceQuota.",
 )
 NAMESPACE_QUOTA_INFO = Metric(
     "namespace_quota_info", Unit.NONE, NamespaceQuota,
-    "Always 1; which ResourceQuota is the strictest.", filled=_LATER,
+    "Always 1; which ResourceQuota is the strictest.",
 )
 NAMESPACE_GRANTED_MEMORY = Metric(
     "namespace_granted_memory", Unit.BYTES, NamespaceResource,
-    "Memory granted to pods of the namespace that are not finished, every GPU counted.", filled=_LATER,
+    "Memory granted to pods of the namespace that are not finished, every GPU counted.",
 )
 NAMESPACE_GRANTED_CORE = Metric(
     "namespace_granted_core", Unit.RATIO, NamespaceResource,
-    "Cores granted to pods of the namespace that are not finished (may exceed 1).", filled=_LATER,
+    "Cores granted to pods of the namespace that are not finished (may exceed 1).",
 )
 NAMESPACE_GRANTED_DEVICES = Metric(
     "namespace_granted_devices", Unit.NONE, NamespaceResource,
-    "vGPUs granted to pods of the namespace that are not finished.", filled=_LATER,
+    "vGPUs granted to pods of the namespace that are not finished.",
 )
-QUOTA_MEMORY = Metric("quota_memory", Unit.BYTES, Quota, "Memory this one ResourceQuota allows.", filled=_LATER)
+QUOTA_MEMORY = Metric("quota_memory", Unit.BYTES, Quota, "Memory this one ResourceQuota allows.")
 QUOTA_CORE = Metric(
     "quota_core", Unit.RATIO, Quota,
-    "Cores this one ResourceQuota allows (may exceed 1).", filled=_LATER,
+    "Cores this one ResourceQuota allows (may exceed 1).",
 )
-QUOTA_DEVICES = Metric("quota_devices", Unit.NONE, Quota, "vGPUs this one ResourceQuota allows.", filled=_LATER)
+QUOTA_DEVICES = Metric("quota_devices", Unit.NONE, Quota, "vGPUs this one ResourceQuota allows.")
 QUOTA_GRANTED_MEMORY = Metric(
     "quota_granted_memory", Unit.BYTES, Quota,
-    "Memory granted to the pods that the quota's scopes select.", filled=_LATER,
+    "Memory granted to the pods that the quota's scopes select.",
 )
 QUOTA_GRANTED_CORE = Metric(
     "quota_granted_core", Unit.RATIO, Quota,
-    "Cores granted to the pods that the quota's scopes select (may exceed 1).", filled=_LATER,
+    "Cores granted to the pods that the quota's scopes select (may exceed 1).",
 )
 QUOTA_GRANTED_DEVICES = Metric(
     "quota_granted_devices", Unit.NONE, Quota,
-    "vGPUs granted to the pods that the quota's scopes select.", filled=_LATER,
+    "vGPUs granted to the pods that the quota's scopes select.",
 )
 NAMESPACE_QUOTA_VIEW_MEMORY = Metric(
     "namespace_quota_view_memory", Unit.BYTES, NamespaceView,
-    "How others read the same quotas: kubernetes_used, hami_hard, hami_used.", filled=_LATER,
+    "How others read the same quotas: kubernetes_used, hami_hard, hami_used.",
 )
 NAMESPACE_QUOTA_VIEW_CORE = Metric(
     "namespace_quota_view_core", Unit.RATIO, NamespaceView,
-    "How others read the same quotas (may exceed 1): kubernetes_used, hami_hard, hami_used.", filled=_LATER,
+    "How others read the same quotas (may exceed 1): kubernetes_used, hami_hard, hami_used.",
 )
 NAMESPACE_QUOTA_VIEW_DEVICES = Metric(
     "namespace_quota_view_devices", Unit.NONE, NamespaceView,
-    "How others read the same quotas: kubernetes_used, hami_hard, hami_used.", filled=_LATER,
+    "How others read the same quotas: kubernetes_used, hami_hard, hami_used.",
 )
 NAMESPACE_PENDING_PODS = Metric(
     "namespace_pending_pods", Unit.NONE, NamespaceReason,
     "Unscheduled pods that ask for vGPUs, by the scheduler's message: quota, memory, cores, no_card, other.",
-    filled=_LATER,
 )
 NAMESPACE_INFO = Metric(
     "namespace_info", Unit.NONE, NamespaceTenant,
-    "Always 1; the tenant: a label of the namespace, else its name.", filled=_LATER,
+    "Always 1; the tenant: a label of the namespace, else its name.",
 )
 NODE_GRANTED_CONTAINERS = Metric(
     "node_granted_containers", Unit.NONE, Node,
-    "Containers with a grant on the node: tells nodes that no exporter watches.", filled=_LATER,
+    "Containers with a grant on the node: tells nodes that no exporter watches.",
 )
 
 # ------------------------------------------------------------------------------ ourselves

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -15,6 +16,8 @@ from exporter.errors import CaptureError, ConfigError, ExporterError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from exporter.settings import Setting
 
 _FAILED, _WRONG_USE = 1, 2
 
@@ -52,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"vgpu-exporter {__version__} ({_revision()})")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     _add_node(commands.add_parser("node", help="measure this node and serve /metrics", allow_abbrev=False))
+    _add_quota(commands.add_parser("quota", help="watch this cluster's quotas and serve /metrics", allow_abbrev=False))
     _add_demo(
         commands.add_parser("demo", help="the same on a recorded node: no GPU or cluster needed", allow_abbrev=False)
     )
@@ -60,8 +64,19 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_node(parser: argparse.ArgumentParser) -> None:
+    _add_settings(parser, config.NODE)
+    parser.set_defaults(run=_node)
+
+
+def _add_quota(parser: argparse.ArgumentParser) -> None:
+    _add_settings(parser, config.QUOTA)
+    parser.set_defaults(run=_quota)
+
+
+def _add_settings(parser: argparse.ArgumentParser, settings: Sequence[Setting]) -> None:
+    """Add a flag for each setting, and that of the file which may have them all."""
     parser.add_argument("--config", metavar="FILE", help="YAML file with the same names as these flags")
-    for setting in config.NODE:
+    for setting in settings:
         text = setting.help + (f" [{_shown(setting.default)}]" if _shown(setting.default) else "")
         if setting.switch:
             parser.add_argument(
@@ -71,7 +86,6 @@ def _add_node(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(
                 f"--{setting.name}", action="append", metavar=setting.metavar, default=argparse.SUPPRESS, help=text
             )
-    parser.set_defaults(run=_node)
 
 
 def _shown(default: str | tuple[str, ...] | None) -> str:
@@ -80,14 +94,34 @@ def _shown(default: str | tuple[str, ...] | None) -> str:
 
 def _node(given: argparse.Namespace) -> None:
     def resolve() -> config.NodeSettings:
-        path = given.config or os.environ.get("VGPU_EXPORTER_CONFIG")
-        flags = {name.replace("_", "-"): texts for name, texts in vars(given).items() if name not in ("run", "config")}
-        return config.node_settings(flags, os.environ, _read(path) if path else None)
+        return config.node_settings(_flags(given), os.environ, _config_file(given))
 
     settings = resolve()
     from exporter.roles.node import serve  # noqa: PLC0415  demo needs neither driver nor cluster
 
     serve(settings, _revision(), resolve)
+
+
+def _quota(given: argparse.Namespace) -> None:
+    def resolve() -> config.QuotaSettings:
+        read = partial(_read, "--resource-names")
+        return config.quota_settings(_flags(given), os.environ, _config_file(given), read)
+
+    settings = resolve()
+    from exporter.roles.quota import serve  # noqa: PLC0415  no other command needs it
+
+    serve(settings, _revision(), resolve)
+
+
+def _flags(given: argparse.Namespace) -> dict[str, Sequence[str]]:
+    """Return the texts given, by the names of the settings."""
+    return {name.replace("_", "-"): texts for name, texts in vars(given).items() if name not in ("run", "config")}
+
+
+def _config_file(given: argparse.Namespace) -> str | None:
+    """Return the text of the YAML file, None without one."""
+    path = given.config or os.environ.get("VGPU_EXPORTER_CONFIG")
+    return _read("--config", path) if path else None
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
@@ -123,6 +157,12 @@ def _add_capture(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-redact", action="store_true", help="keep the names of node, namespaces, pods, containers")
     parser.add_argument("--node-name", metavar="NAME", default=os.environ.get("NODE_NAME"), help="this node's name")
     parser.add_argument("--procfs", metavar="PATH", default="/proc", help="the host's procfs [/proc]")
+    parser.add_argument(
+        "--hami-containers",
+        metavar="PATH",
+        action="append",
+        help=f"where HAMi's regions are; repeatable, empty = off [{', '.join(config.HAMI_CONTAINERS)}]",
+    )
     parser.add_argument("--kubeconfig", metavar="PATH", help="kubeconfig file")
     parser.add_argument("--no-kubernetes", action="store_true", help="ask no API server")
     parser.set_defaults(run=_capture)
@@ -142,10 +182,18 @@ def _capture(given: argparse.Namespace) -> None:
             redact=not given.no_redact,
             node=given.node_name,
             procfs=given.procfs,
+            hami_containers=_paths(given.hami_containers),
             kubeconfig=given.kubeconfig,
             kubernetes=not given.no_kubernetes,
         )
     )
+
+
+def _paths(given: Sequence[str] | None) -> tuple[str, ...]:
+    """Return where the regions are, said as for `node`: several by flag or by comma, an empty one is none."""
+    if given is None:
+        return config.HAMI_CONTAINERS
+    return tuple(path.strip() for text in given for path in text.split(",") if path.strip())
 
 
 def _check_node_name(text: str) -> None:
@@ -181,11 +229,11 @@ def _address(text: str) -> config.Address:
         raise ConfigError(f"--listen: {text!r} is not {error}") from None
 
 
-def _read(path: str) -> str:
+def _read(flag: str, path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config: {path} cannot be read: {error}") from error
+        raise ConfigError(f"{flag}: {path} cannot be read: {error}") from error
 
 
 def _revision() -> str:

@@ -1,7 +1,7 @@
-"""Settings: flag > environment > file > default, from one table; texts in, frozen values out.
+"""The settings of each role as one table, and resolved as frozen values; how they are found: `settings.py`.
 
-Each setting is a flag `--name`, a variable `VGPU_EXPORTER_NAME` and a key `name` of the YAML file. Whatever cannot be
-used raises ConfigError, which names the setting, where it came from and what was expected, before anything starts.
+Whatever cannot be used raises ConfigError, which names the setting, where it came from and what was expected, before
+anything starts.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv6Address
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import yaml
-
-from exporter.errors import ConfigError, shorten
+from exporter import device_config
+from exporter.errors import ConfigError, ParseError
+from exporter.settings import Setting, from_file, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from exporter.device_config import DeviceConfig
 
 _LAST_PORT: Final = 65535
-_NULL: Final = "tag:yaml.org,2002:null"  # YAML's nothing
 #: A host as the resolver takes it: labels of at most 63 characters between single dots.
 _HOST: Final = re.compile(r"[a-zA-Z0-9_-]{1,63}(\.[a-zA-Z0-9_-]{1,63})*\.?")
 
@@ -32,26 +32,11 @@ class Address(NamedTuple):
     port: int
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting. `parse` takes its text and raises ValueError("what was expected").
+class ObjectName(NamedTuple):
+    """An object in Kubernetes."""
 
-    A `repeatable` one is a list: the flag may be given several times, the variable is split at commas. A
-    `switch` takes no value as a flag.
-    """
-
+    namespace: str
     name: str
-    parse: Callable[[str], object]
-    default: str | tuple[str, ...] | None
-    help: str
-    metavar: str = ""
-    repeatable: bool = False
-    switch: bool = False
-
-    @property
-    def variable(self) -> str:
-        """The environment variable's name."""
-        return "VGPU_EXPORTER_" + self.name.upper().replace("-", "_")
 
 
 def address(text: str) -> Address:
@@ -113,6 +98,19 @@ def _label_key(text: str) -> str:
     return text
 
 
+def _factor(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,10}", text) or not 1 <= int(text) <= device_config.LARGEST_FACTOR:
+        raise ValueError(f"a whole number from 1 to {device_config.LARGEST_FACTOR}")
+    return int(text)
+
+
+def _object_name(text: str) -> ObjectName:
+    match = re.fullmatch(r"([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)/([a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?)", text)
+    if match is None:
+        raise ValueError("NAMESPACE/NAME of a ConfigMap")
+    return ObjectName(match[1], match[2])
+
+
 def _switch(text: str) -> bool:
     if text.lower() in ("true", "yes", "on", "1"):
         return True
@@ -130,22 +128,38 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+#: HAMi's directory, and those of Volcano's plugin: its manifest and its monitor disagree (hami-contract.md 5.1).
+HAMI_CONTAINERS: Final = (
+    "/usr/local/vgpu/containers",
+    "/usr/local/vgpu/vgpu/containers",
+    "/tmp/vgpu/containers",  # noqa: S108  it is theirs
+)
 LOGGING: Final = (
     Setting("log-format", _one_of("text", "json"), "text", "how log lines look", "text|json"),
     Setting(
         "log-level", _one_of("debug", "info", "warning", "error"), "info", "what is logged", "debug|info|warning|error"
     ),
 )
-NODE: Final = (
-    Setting("node-name", _node_name, None, "this node's Kubernetes name (also from NODE_NAME)", "NAME"),
+_LISTEN: Final = (
     Setting("listen", address, ("0.0.0.0:9836",), "address of the endpoint; repeatable", "HOST:PORT", repeatable=True),
     Setting(
         "health-listen", address, ("0.0.0.0:9837",),
         "address of /healthz and /readyz alone, for the kubelet; empty = off", "HOST:PORT", repeatable=True,
     ),
+)  # fmt: skip
+_KUBECONFIG: Final = Setting(
+    "kubeconfig", _path, None, "kubeconfig file (default: in-cluster, else the usual one)", "PATH"
+)
+NODE: Final = (
+    Setting("node-name", _node_name, None, "this node's Kubernetes name (also from NODE_NAME)", "NAME"),
+    *_LISTEN,
     Setting("interval", _interval, "1s", "time between two samples", "DURATION"),
     Setting("procfs", _path, "/proc", "the host's procfs", "PATH"),
-    Setting("kubeconfig", _path, None, "kubeconfig file (default: in-cluster, else the usual one)", "PATH"),
+    Setting(
+        "hami-containers", _path, HAMI_CONTAINERS,
+        "where HAMi's or Volcano's device plugin keeps the containers' regions; empty = off", "PATH", repeatable=True,
+    ),
+    _KUBECONFIG,
     Setting("no-kubernetes", _switch, "false", "ask no API server: owners without names", switch=True),
     Setting(
         "pods-max-age", _positive, "15m", "how long the last known pods serve on without an API server", "DURATION"
@@ -155,6 +169,23 @@ NODE: Final = (
         "pod label whose value is published as tenant (whoever creates pods chooses it)", "KEY",
     ),
     Setting("pod-labels", _label_key, (), "pod labels to publish in vgpu_pod_labels", "A,B", repeatable=True),
+    *LOGGING,
+)  # fmt: skip
+QUOTA: Final = (
+    *_LISTEN,
+    _KUBECONFIG,
+    Setting("tenant-label", _label_key, None, "namespace label whose value is the tenant (default: the name)", "KEY"),
+    Setting(
+        "resource-names", _path, None,
+        "YAML file with NVIDIA's resource names, by the keys of HAMi's device-config.yaml (default: its chart's)",
+        "FILE",
+    ),
+    Setting("memory-factor", _factor, None, "HAMi's memoryFactor: MiB in a unit of NVIDIA's memory (default: 1)", "N"),
+    Setting(
+        "hami-config", _object_name, None,
+        "HAMi's ConfigMap, which says both, such as kube-system/hami-scheduler-device (default: not read)",
+        "NAMESPACE/NAME",
+    ),
     *LOGGING,
 )  # fmt: skip
 
@@ -168,6 +199,7 @@ class NodeSettings:
     health_listen: tuple[Address, ...]
     interval: float
     procfs: str
+    hami_containers: tuple[str, ...]
     kubeconfig: str | None
     no_kubernetes: bool
     pods_max_age: float
@@ -177,87 +209,62 @@ class NodeSettings:
     log_level: str
 
 
+@dataclass(frozen=True, slots=True)
+class QuotaSettings:
+    """The settings of `vgpu-exporter quota`, parsed; `device_config` is what they say of HAMi's resources."""
+
+    listen: tuple[Address, ...]
+    health_listen: tuple[Address, ...]
+    kubeconfig: str | None
+    tenant_label: str | None
+    device_config: DeviceConfig
+    hami_config: ObjectName | None
+    log_format: str
+    log_level: str
+
+
 def node_settings(flags: Mapping[str, Sequence[str]], environment: Mapping[str, str], file: str | None) -> NodeSettings:
     """Resolve the node role's settings; `flags` maps names to the texts given, `file` is the YAML text."""
-    given = _from_file(file, NODE) if file is not None else {}
+    given = from_file(file, NODE) if file is not None else {}
     if "NODE_NAME" in environment:
         given["node-name"] = "NODE_NAME", (environment["NODE_NAME"],)
-    values = {setting.name.replace("-", "_"): _resolve(setting, flags, environment, given) for setting in NODE}
+    values = {setting.name.replace("-", "_"): resolve(setting, flags, environment, given) for setting in NODE}
     if values["node_name"] is None:
         raise ConfigError("--node-name is not set: give it, or NODE_NAME (in a pod: from spec.nodeName)")
     settings = NodeSettings(**values)
-    if not settings.listen:
-        raise ConfigError("--listen is empty: HOST:PORT was expected at least once")
+    _check_listen(settings.listen)
     _check_label_names(settings.pod_labels)
     return settings
 
 
-def _resolve(
-    setting: Setting,
+def quota_settings(
     flags: Mapping[str, Sequence[str]],
     environment: Mapping[str, str],
-    given: Mapping[str, tuple[str, tuple[str, ...]]],
-) -> Any:  # noqa: ANN401  as many types as settings
-    """Return a setting's value from the first origin that has it."""
-    if setting.name in flags:
-        return _parse(setting, f"--{setting.name}", flags[setting.name])
-    if setting.variable in environment:
-        text = environment[setting.variable]
-        return _parse(setting, setting.variable, text.split(",") if setting.repeatable else (text,))
-    if setting.name in given:
-        return _parse(setting, *given[setting.name])
-    if setting.default is None:
-        return None
-    return _parse(setting, "default", (setting.default,) if isinstance(setting.default, str) else setting.default)
+    file: str | None,
+    read: Callable[[str], str],
+) -> QuotaSettings:
+    """Resolve the quota role's settings, as `node_settings`; `read` returns the text of the file --resource-names."""
+    given = from_file(file, QUOTA) if file is not None else {}
+    values = {setting.name.replace("-", "_"): resolve(setting, flags, environment, given) for setting in QUOTA}
+    path, factor = values.pop("resource_names"), values.pop("memory_factor")
+    said = device_config.DeviceConfig(memory_factor=factor).over(_device_config(path, read))
+    settings = QuotaSettings(**values, device_config=said)
+    _check_listen(settings.listen)
+    return settings
 
 
-def _parse(setting: Setting, origin: str, texts: Sequence[str]) -> object:
-    """Parse the texts of one setting; an empty text among a repeatable one's means none."""
+def _device_config(path: str | None, read: Callable[[str], str]) -> DeviceConfig:
+    if path is None:
+        return device_config.DeviceConfig()
     try:
-        if setting.repeatable:
-            flat = [part.strip() for text in texts for part in text.split(",")]
-            return tuple(setting.parse(text) for text in flat if text)
-        return setting.parse(texts[-1].strip())
-    except ValueError as error:
-        raise ConfigError(f"{origin}: {shorten(','.join(texts))} is not {error}") from None
+        return device_config.parse(read(path))
+    except ParseError as error:
+        raise ConfigError(f"--resource-names: {path} is {error}") from None
 
 
-def _from_file(text: str, settings: Sequence[Setting]) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Return what the YAML file says: name → (origin, texts)."""
-    try:
-        # The nodes, not their values: a text stays as it was written (a node may be called 0123) and nothing is built.
-        root = yaml.SafeLoader(text).get_single_node()
-    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
-        raise ConfigError(f"the --config file is not YAML: {' '.join(str(error).split())[:300]}") from None
-    if root is None or root.tag == _NULL:
-        return {}
-    known = {setting.name: setting for setting in settings}
-    if not isinstance(root, yaml.MappingNode):
-        raise ConfigError(f"the --config file must map keys to values; keys are {', '.join(known)}")
-    given: dict[str, tuple[str, tuple[str, ...]]] = {}
-    for key, value in root.value:
-        if not isinstance(key.value, str) or key.value not in known:
-            shown = shorten(key.value) if isinstance(key.value, str) else "that is no text"
-            raise ConfigError(f"the --config file has an unknown key {shown}; keys are {', '.join(known)}")
-        if key.value in given:
-            raise ConfigError(f"the --config file has the key {key.value} twice")
-        given[key.value] = f"--config file, {key.value}", _texts(known[key.value], value)
-    return given
-
-
-def _texts(setting: Setting, node: yaml.Node) -> tuple[str, ...]:
-    """Return a YAML value as the texts a flag would have had; what it holds instead is not shown: it may be endless."""
-    if _is_text(node):
-        return (node.value,)
-    if setting.repeatable and isinstance(node, yaml.SequenceNode) and all(map(_is_text, node.value)):
-        return tuple(item.value for item in node.value)
-    what = "nothing" if isinstance(node, yaml.ScalarNode) else "this list or mapping"
-    expected = "a text, a number or a list of those" if setting.repeatable else "one text or number"
-    raise ConfigError(f"--config file, {setting.name}: {what} is not {expected}")
-
-
-def _is_text(node: yaml.Node) -> bool:
-    return isinstance(node, yaml.ScalarNode) and node.tag != _NULL
+def _check_listen(listen: Sequence[Address]) -> None:
+    if not listen:
+        raise ConfigError("--listen is empty: HOST:PORT was expected at least once")
 
 
 def _check_label_names(keys: Sequence[str]) -> None:

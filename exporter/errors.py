@@ -5,6 +5,7 @@
     ├── ParseError        a text or bytes that do not mean anything
     │   ├── AnnotationError   what HAMi (or a tenant) wrote on a pod
     │   ├── CaptureError      a line of a recorded node
+    │   ├── DeviceConfigError HAMi's device-config.yaml
     │   ├── ManifestError     a pod's JSON
     │   ├── ProcError         a text of /proc
     │   └── RegionError       a `*.cache` file of HAMi-core; has a closed-list `reason`
@@ -50,18 +51,23 @@ SOURCE_REASONS: Final[dict[str, tuple[str, ...]]] = {
     "pods": _API,
     "node": _API,
     "regions": ("slow", "too_many", "unreadable"),
+    "quotas": _API,
+    "namespaces": _API,
+    "hami_config": _API,
 }
 
 #: Every reason that `vgpu_attribution_failures_total` can carry, for the node role, in words.
 FAILURE_REASONS: Final[dict[str, str]] = {
-    "annotation_unreadable": "HAMi's annotation on the pod does not follow its grammar: its grant is absent",
+    "annotation_unreadable": "the device annotation on the pod does not follow its grammar: its grant is absent",
     "cgroup_unreadable": "the process's cgroup text has no shape we know: its use is unknown_process",
     "container_unknown": "the pod is known, but not (yet) a container of that ID: its use is unknown_pod",
-    "grant_above_request": "the annotation promises more than the pod asked for: the grant is cut to the request",
+    "grant_above_request": "the annotation promises more than the pod asked for, or than can be granted: it is cut",
     "grant_other_node": "the annotation names another node: it is ignored",
-    "grant_unasked": "the annotation grants a GPU to a container that asks for none: it is ignored",
+    "grant_unasked": "the annotation grants devices to a pod that asks for none of that kind: it is ignored",
+    "grant_unit_unknown": "nothing says in which unit the annotation counts: that figure is absent",
     "grant_unknown_device": "the annotation names a GPU that this node does not have: it is ignored",
-    "grant_unplaced": "the annotation's entries fit no reading of the pod's containers: its grant is absent",
+    "grant_unplaced": "the annotation's entries fit no reading of the pod's containers: only the pod has the grant",
+    "mig_allocation_unreadable": "the pod's MIG allocations do not fit its devices: the grant names the whole GPU",
     "pid_reused": "the PID changed hands between the driver's answer and ours: its use is unknown_process",
     "pod_unknown": "the API server does not (or no longer) name the process's pod: its use is unknown_pod",
     "pod_unreadable": "the pod's JSON lacks what every pod has: it is ignored",
@@ -75,6 +81,26 @@ FAILURE_REASONS: Final[dict[str, str]] = {
     "region_unreadable": "the file or directory cannot be opened, or is none: its figures are absent",
     "region_unsupported": "the region's layout is older, or newer, than those we know: its figures are absent",
     "region_value": "a figure in the region cannot be (negative, beyond the card): that figure is absent",
+}
+
+#: The same for the quota role; what both can meet means the same in both.
+QUOTA_FAILURE_REASONS: Final[dict[str, str]] = {
+    **{
+        reason: FAILURE_REASONS[reason]
+        for reason in (
+            "annotation_unreadable",
+            "grant_above_request",
+            "grant_other_node",
+            "grant_unasked",
+            "grant_unit_unknown",
+            "grant_unplaced",
+            "pod_unreadable",
+        )
+    },
+    "namespace_unreadable": "the namespace's JSON lacks a name: it is ignored",
+    "quota_quantity": "the quota's amount of a resource is no number that can be allowed: that amount is absent",
+    "quota_scope_unknown": "the quota has a scope we do not know: nobody knows whom it selects, its grants are absent",
+    "quota_unreadable": "the quota's JSON lacks what every quota has: it is ignored",
 }
 
 _SHOWN = 120
@@ -103,6 +129,10 @@ class AnnotationError(ParseError):
 
 class CaptureError(ParseError):
     """A capture file, or a line of one, that cannot be played."""
+
+
+class DeviceConfigError(ParseError):
+    """A device-config.yaml of HAMi that says nothing of NVIDIA's resources, or what cannot be."""
 
 
 class ManifestError(ParseError):

@@ -6,20 +6,21 @@ Every byte and every GPU-second lands exactly once, on a container or on a reaso
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from exporter.counted import Member, figures, place, total
 from exporter.model import Failure, Held, Owner, Process
 from exporter.processes import TICKS
 from exporter.roster import HOST, UNKNOWN_POD, UNKNOWN_PROCESS, enclosing_levels
-from exporter.snapshot import DeviceUse, Joined, PairUse
+from exporter.snapshot import Counted, DeviceUse, Joined, PairUse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from exporter.model import CoreWindow, DeviceReading, DriverState, ProcessState
+    from exporter.hami.region import Region, RegionState
+    from exporter.model import ContainerGrants, CoreWindow, DeviceReading, DriverState, GpuProcess, ProcessState
     from exporter.roster import Roster
 
 UNLISTED, MPS = "unlisted", "mps"
@@ -70,17 +71,23 @@ def join(
     processes: ProcessState,
     roster: Roster | None,
     carry: Carry,
+    regions: RegionState | None = None,
 ) -> tuple[Joined, Carry]:
-    """Join one tick; `fresh` has the readings young enough to show, `roster` is None until pods were listed once."""
+    """Join one tick.
+
+    `fresh` has the readings young enough to show, `roster` is None until pods were listed once, `regions` where nobody
+    reads them.
+    """
     carry = _suspect(carry, fresh.values(), driver.now)
     no_host_pid = carry.suspect_since is not None and driver.now - carry.suspect_since >= _SUSPECT_FOR
     blind = _why_blind(driver, processes, roster, carry)
     tick = _Tick(roster, processes, carry)
     bare = [DeviceUse(device, fresh.get(device.uuid), _held(roster, device.uuid)) for device in driver.devices]
     devices = bare if blind is not None else [tick.device_use(use) for use in bare]
+    tick.place(regions)
     joined = Joined(
         devices=tuple(devices),
-        pairs=tuple(tick.pairs()),
+        pairs=tuple(tick.pairs({device.uuid: device.parent for device in driver.devices})),
         granted=roster.granted if roster else MappingProxyType({}),
         failures=frozenset(tick.failures) | (roster.failures if roster else frozenset()),
         pod_uids=frozenset(roster.pods) if roster and roster.current else None,
@@ -106,8 +113,8 @@ def _suspect(carry: Carry, fresh: Iterable[DeviceReading], now: float) -> Carry:
 
 def _has_traces(reading: DeviceReading) -> bool:
     """Tell whether somebody uses this GPU although nobody is listed (v1 memory says nothing: it holds the reserve)."""
-    if reading.processes is None or reading.capabilities.get("process_utilization") == "mig":
-        return False  # a GPU cut into instances lists its processes there
+    if reading.processes is None:
+        return False
     memory = reading.memory
     used = memory.used if memory is not None and memory.reserved is not None else 0
     return used > _QUIET or bool(reading.window and reading.window.busy)
@@ -135,8 +142,8 @@ class _Tick:
         self._enclosing = enclosing_levels(processes.own_cgroup)
         self._before = carry.owners
         self._owners: dict[int, Owner | str] = {}
-        self._used: dict[tuple[str, Owner], int | None] = {}
-        self._count: Counter[tuple[str, Owner]] = Counter()
+        self._members: dict[Owner, list[Member]] = {}
+        self._regions: dict[Owner, Region | None] = {}
         self._answered: set[str] = set()
         self.failures: set[Failure] = set()
 
@@ -154,7 +161,7 @@ class _Tick:
                 by_reason[owner] += process.used or 0
                 continue
             attributed += process.used or 0
-            self._add((reading.device.uuid, owner), process.used)
+            self._add(owner, reading.device.uuid, process)
         use = replace(bare, attributed=attributed, core_owners=self._split(reading))
         if reading.memory is None:
             return use
@@ -162,11 +169,17 @@ class _Tick:
         by_reason[UNLISTED] = max(rest, 0)
         return replace(use, unattributed=by_reason, overcounted=max(-rest, 0))
 
-    def _add(self, pair: tuple[str, Owner], used: int | None) -> None:
-        """Add a process to its pair; one that the driver gives no figure for leaves the whole sum unknown."""
-        self._count[pair] += 1
-        so_far = self._used.get(pair, 0)
-        self._used[pair] = None if used is None or so_far is None else so_far + used
+    def _add(self, owner: Owner, uuid: str, process: GpuProcess) -> None:
+        known = self._processes[process.pid]
+        nspid = known.nspid if isinstance(known, Process) else ()
+        self._members.setdefault(owner, []).append(Member(process.pid, nspid, uuid, process.used))
+
+    def place(self, regions: RegionState | None) -> None:
+        """Place HAMi-core's regions, behind all GPUs: their processes say whose they are."""
+        if regions is None or self._roster is None:
+            return
+        self._regions, failures = place(regions, self._roster.grants, self._members)
+        self.failures |= failures | regions.problems
 
     def _holder(self, pid: int, reading: DeviceReading) -> Owner | str:
         """Return whose memory it is that the driver lists under `pid` now."""
@@ -231,27 +244,43 @@ class _Tick:
         }
         return {pid: before for pid, before in self._before.items() if pid in self._processes} | placed
 
-    def pairs(self) -> Iterator[PairUse]:
-        """Return each container on each GPU: it holds a grant there, or has a process on it (law 0)."""
+    def pairs(self, parents: Mapping[str, str]) -> Iterator[PairUse]:
+        """Return each container on each GPU: it holds a grant there, or has a process on it (law 0).
+
+        `parents` maps MIG instances to the GPU that they are cut from.
+        """
         if self._roster is None:
             return
-        granted = {
-            (grant.uuid, owner) for owner, container in self._roster.grants.items() for grant in container.grants
-        }
-        for uuid, owner in sorted(granted | set(self._count), key=lambda pair: (pair[0], pair[1][1:])):
-            container = self._roster.grants[owner]
-            grant = next((grant for grant in container.grants if grant.uuid == uuid), None)
-            pod = self._roster.pods[owner.pod_uid]
-            # Else nothing says which card: that of a claim, or what another device plugin gave.
-            promised = container.source in ("hami", "none") and not pod.claims
-            known = uuid in self._answered
+        pairs = {(grant.uuid, owner) for owner, held in self._roster.grants.items() for grant in held.grants}
+        pairs |= {(member.uuid, owner) for owner, members in self._members.items() for member in members}
+        for uuid, owner in sorted(pairs, key=lambda pair: (pair[0], pair[1][1:])):
+            held, pod = self._roster.grants[owner], self._roster.pods[owner.pod_uid]
+            grant = next((grant for grant in held.grants if grant.uuid == uuid), None)
+            parent = parents.get(uuid, "")
+            promised = _says_which(held, parent) and not pod.claims
+            here = [member for member in self._members.get(owner, ()) if member.uuid == uuid]
+            live = uuid in self._answered and bool(owner.container)
             yield PairUse(
                 uuid=uuid,
                 owner=owner,
                 pod=pod,
-                grant_source=container.source,
+                grant_source=held.source,
                 memory_granted=grant.memory if grant else 0 if promised else None,
                 core_granted=grant.cores if grant else 0.0 if promised else None,
-                used=self._used.get((uuid, owner), 0) if known else None,
-                processes=self._count[uuid, owner] if known else None,
+                used=total(member.used for member in here) if live else None,
+                processes=len(here) if live else None,
+                counted=Counted() if parent else self._counted(owner, uuid, held, live=live),  # no libvgpu on MIG
             )
+
+    def _counted(self, owner: Owner, uuid: str, held: ContainerGrants, *, live: bool) -> Counted:
+        if owner not in self._regions:
+            return Counted()
+        return figures(self._regions[owner], held.order, self._members.get(owner, ()), uuid, live=live)
+
+
+def _says_which(held: ContainerGrants, parent: str) -> bool:
+    """Tell whether a GPU that the container holds no grant on is one that it was not granted: then it is 0.
+
+    Else nothing says which card: that of a claim, what another device plugin gave, or which of a GPU's instances.
+    """
+    return held.source in ("hami", "none") and not any(grant.uuid == parent for grant in held.grants)

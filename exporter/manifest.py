@@ -12,41 +12,21 @@ from dataclasses import replace
 from typing import Final, TypeAlias
 
 from exporter.errors import ManifestError, shorten
+from exporter.hami.families import FAMILIES
+from exporter.hami.mig_allocations import ALLOCATIONS
 from exporter.model import Container, ContainerKind, Pod
 from exporter.quantity import whole_number
 
-#: The annotations that say which devices a pod got (hami-contract.md 1.1, 1.6, 1.7).
+#: The annotations that say which devices a pod got, and how far that is (hami-contract.md 1.1, 1.2, 1.6, 1.7).
 DEVICE_ANNOTATIONS: Final = frozenset(
-    {
-        "hami.io/vgpu-devices-allocated",
-        "hami.io/vgpu-node",
-        "hami.io/bind-phase",
-        "hami.io/vgpu-mig-allocations",
-        "volcano.sh/vgpu-ids-new",
-        "volcano.sh/vgpu-node",
-        "4pd.io/vgpu-ids-new",
-        "4pd.io/vgpu-node",
-    }
+    {"hami.io/bind-phase", ALLOCATIONS, *(key for family in FAMILIES for key in (family.allocated, family.node))}
 )
-#: How the names of accelerator resources begin (hami-contract.md 3.1, 3.2, and the usual device plugins).
+#: Domains that name other things than accelerators, too, and how the names of those begin.
+_MIXED: Final = {"volcano.sh/": "volcano.sh/vgpu-", "aws.amazon.com/": "aws.amazon.com/neuron"}
+#: How the names of accelerator resources begin: those of HAMi's families, and of usual device plugins beside them.
 ACCELERATORS: Final = (
-    "nvidia.com/",
-    "volcano.sh/vgpu-",
-    "4pd.io/",
-    "amd.com/",
-    "aws.amazon.com/neuron",
-    "birentech.com/",
-    "cambricon.com/",
-    "enflame.com/",
-    "gpu.intel.com/",
-    "habana.ai/",
-    "huawei.com/",
-    "hygon.com/",
-    "iluvatar.ai/",
-    "kunlunxin.com/",
-    "metax-tech.com/",
-    "mthreads.com/",
-    "vastaitech.com/",
+    *sorted({_MIXED.get(domain, domain) for domain in (f"{family.count.partition('/')[0]}/" for family in FAMILIES)}),
+    *("4pd.io/", "gpu.intel.com/", "habana.ai/"),
 )
 _CONFIG_HASH: Final = "kubernetes.io/config.hash"
 _TEMPLATE_HASH: Final = "pod-template-hash"

@@ -11,11 +11,12 @@ from exporter import __version__, labels
 from exporter import catalogue as c
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from exporter.catalogue import Metric
     from exporter.hami.node_register import RegisteredDevice
-    from exporter.snapshot import DeviceUse, PairUse, Snapshot
+    from exporter.model import Device, SourceStatus
+    from exporter.snapshot import Counted, DeviceUse, PairUse, Snapshot
 
 L = TypeVar("L", bound=NamedTuple)
 
@@ -69,19 +70,37 @@ def families(snapshot: Snapshot, build: labels.Build) -> Families:
         _device(out, snapshot, use)
     for registered in snapshot.registered.values():
         _registered(out, snapshot, registered)
+    _xids(out, snapshot)
     _namespaces(out, snapshot)
     for pair in snapshot.joined.pairs:
         _pair(out, snapshot, pair)
     for pod in {pair.pod.uid: pair.pod for pair in snapshot.joined.pairs if pair.pod.labels}.values():
         extra = {label_name(key): value for key, value in sorted(pod.labels.items())}
         out.add(c.POD_LABELS, labels.PodLabels(snapshot.node, pod.namespace, pod.name), 1, extra)
-    _ourselves(out, snapshot, build)
+    ourselves(out, build, snapshot.statuses, snapshot.accounts.failures, snapshot.taken)
     return out
 
 
-def built(revision: str) -> labels.Build:
+def built(revision: str, role: str = ROLE) -> labels.Build:
     """Return this build's labels; `revision` is the source revision it was built from."""
-    return labels.Build(ROLE, __version__, revision, platform.python_version())
+    return labels.Build(role, __version__, revision, platform.python_version())
+
+
+def ourselves(
+    out: Families, build: labels.Build, statuses: Iterable[SourceStatus], failures: Mapping[str, int], taken: float
+) -> None:
+    """Publish how the exporter itself does; whatever the role, which `build` says."""
+    for status in statuses:
+        sample = labels.RoleSource(build.role, status.source)
+        out.add(c.SOURCE_UP, sample, int(status.up))
+        out.add(c.SOURCE_LAST_SUCCESS, sample, status.last_success)
+        out.add_summary(c.SOURCE_READ_DURATION, sample, status.reads, status.read_seconds)
+        for reason, count in sorted(status.errors.items()):
+            out.add(c.SOURCE_ERRORS, labels.RoleSourceReason(*sample, reason), count)
+    for reason, count in sorted(failures.items()):
+        out.add(c.ATTRIBUTION_FAILURES, labels.RoleReason(build.role, reason), count)
+    out.add(c.SNAPSHOT_TIMESTAMP, labels.Role(build.role), taken)
+    out.add(c.BUILD_INFO, build, 1)
 
 
 def label_name(key: str) -> str:
@@ -95,7 +114,9 @@ def _device(out: Families, snapshot: Snapshot, use: DeviceUse) -> None:
     on = labels.Device(snapshot.node, device.uuid)
     out.add(
         c.DEVICE_INFO,
-        labels.DeviceInfo(*on, str(device.index), device.name, device.driver, _sharing_mode(snapshot, device.uuid), ""),
+        labels.DeviceInfo(
+            *on, str(device.index), device.name, device.driver, _sharing_mode(snapshot, device), device.parent
+        ),
         1,
     )
     out.add(c.DEVICE_UP, on, int(reading is not None))
@@ -117,8 +138,8 @@ def _device(out: Families, snapshot: Snapshot, use: DeviceUse) -> None:
     _device_account(out, on, snapshot, use)
 
 
-def _sharing_mode(snapshot: Snapshot, uuid: str) -> str:
-    registered = snapshot.registered.get(uuid)
+def _sharing_mode(snapshot: Snapshot, device: Device) -> str:
+    registered = snapshot.registered.get(device.parent or device.uuid)
     return registered.mode or "unknown" if registered else "unknown"
 
 
@@ -161,6 +182,14 @@ def _device_account(out: Families, on: labels.Device, snapshot: Snapshot, use: D
         out.add(c.DEVICE_ENERGY_UNATTRIBUTED, on, account.energy_unattributed)
 
 
+def _xids(out: Families, snapshot: Snapshot) -> None:
+    """Publish XID events, also of a GPU that is down: 79 is how a GPU goes, and its increase must be visible then."""
+    for (uuid, code), events in sorted(snapshot.xids.items()):
+        sample = labels.DeviceXid(snapshot.node, uuid, str(code))
+        out.add(c.DEVICE_XID_ERRORS, sample, events.count)
+        out.add(c.DEVICE_XID_LAST, sample, events.last)
+
+
 def _namespaces(out: Families, snapshot: Snapshot) -> None:
     """Publish the accounts to bill from; those of use only while attribution is possible: blind is not idle."""
     for (uuid, namespace), account in sorted(snapshot.accounts.namespaces.items()):
@@ -188,6 +217,7 @@ def _pair(out: Families, snapshot: Snapshot, pair: PairUse) -> None:
     out.add(c.CONTAINER_CORE_GRANTED, sample, pair.core_granted)
     out.add(c.CONTAINER_MEMORY_USED, sample, pair.used)
     out.add(c.CONTAINER_PROCESSES, sample, pair.processes)
+    _counted(out, sample, pair.counted)
     if pair.processes is None:
         return
     account = snapshot.accounts.pairs[pair.uuid, owner]
@@ -199,16 +229,12 @@ def _pair(out: Families, snapshot: Snapshot, pair: PairUse) -> None:
     out.add(c.CONTAINER_LAST_ACTIVE, sample, account.last_active)
 
 
-def _ourselves(out: Families, snapshot: Snapshot, build: labels.Build) -> None:
-    """Publish how the exporter itself does."""
-    for status in snapshot.statuses:
-        sample = labels.RoleSource(ROLE, status.source)
-        out.add(c.SOURCE_UP, sample, int(status.up))
-        out.add(c.SOURCE_LAST_SUCCESS, sample, status.last_success)
-        out.add_summary(c.SOURCE_READ_DURATION, sample, status.reads, status.read_seconds)
-        for reason, count in sorted(status.errors.items()):
-            out.add(c.SOURCE_ERRORS, labels.RoleSourceReason(*sample, reason), count)
-    for reason, count in sorted(snapshot.accounts.failures.items()):
-        out.add(c.ATTRIBUTION_FAILURES, labels.RoleReason(ROLE, reason), count)
-    out.add(c.SNAPSHOT_TIMESTAMP, labels.Role(ROLE), snapshot.taken)
-    out.add(c.BUILD_INFO, build, 1)
+def _counted(out: Families, sample: labels.OnDevice, counted: Counted) -> None:
+    """Publish what HAMi-core says of a container on a GPU, and what it missed."""
+    out.add(c.CONTAINER_MEMORY_LIMIT, sample, counted.limit)
+    out.add(c.CONTAINER_MEMORY_COUNTED, sample, counted.counted)
+    out.add(c.CONTAINER_MEMORY_UNCOUNTED, sample, counted.uncounted)
+    out.add(c.CONTAINER_CORE_LIMIT, sample, counted.core_limit)
+    out.add(c.CONTAINER_PROCESSES_UNCOUNTED, sample, counted.processes_uncounted)
+    out.add(c.CONTAINER_HAMI_CORE_BLIND, sample, counted.blind)
+    out.add(c.CONTAINER_LAST_KERNEL, sample, counted.last_kernel)

@@ -258,41 +258,51 @@ class Card:
 
     `grantable` are the most bytes that one container can be granted on it: what HAMi registered, after scaling.
     `memory_unit` are the bytes of one unit of memory in Volcano's annotations, which do not say it. Both None: not
-    known. `parent` is the UUID of the GPU that an instance is cut from, else "".
+    known. `parent` is the UUID of the GPU that an instance is cut from, else "". `cut`: the GPU has instances, so what
+    is granted on it is the size of one, which may be more than was asked.
     """
 
     grantable: int | None = None
     memory_unit: int | None = None
     parent: str = ""
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class GrantedDevice:
-    """One device of a device annotation, as written: MiB and percent, 0 percent = not limited."""
+    """One device of a device annotation, as written: MiB and percent for NVIDIA by HAMi, 0 percent = not limited.
+
+    Other families, and Volcano, have other units. `instance` is the UUID of the MIG instance that the pod's
+    allocations name for it, else "".
+    """
 
     uuid: str
     family: str
     memory_mib: int
     cores_percent: int
+    instance: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What one container was promised on one GPU, held against its request (law 8).
+    """What one container was promised on one GPU, or other device, held against its request (law 8).
 
-    `memory` in bytes; `cores` as a ratio of the GPU, None where not limited.
+    `memory` in bytes, always known of NVIDIA's GPUs; `cores` as a ratio of the device, None where not limited. Both are
+    None where the family's units are not known. `family` is the name of one of `hami/families.py`.
     """
 
     uuid: str
-    memory: int
+    memory: int | None
     cores: float | None
+    family: str = "NVIDIA"
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerGrants:
-    """All grants of one container, and where they come from.
+    """All grants of one container, or of a pod as a whole, and where they come from.
 
-    `order` has the GPUs in the annotation's order, also those that were not believed: libvgpu's limits go by it.
+    `order` has the GPUs of the container's entry in the annotation's order, also those that were not believed:
+    libvgpu's limits go by it. () where there is no entry.
     """
 
     source: GrantSource

@@ -15,6 +15,7 @@ TICKS: Final = 100
 #: The start time's position behind the `)` of `stat`: field 22 of `man 5 proc`, where field 3 comes first.
 _START: Final = 19
 _TICKS: Final = re.compile(r"[0-9]{1,20}")  # an unsigned 64-bit number
+_PID: Final = re.compile(r"[0-9]{1,10}")
 
 
 def parse_stat(text: str) -> tuple[float, str]:
@@ -32,5 +33,5 @@ def parse_nspid(status: str) -> tuple[int, ...]:
     # Not splitlines(): `Name` stands first, and the kernel escapes only the newline in it.
     for line in status.split("\n"):
         if line.startswith("NSpid:"):
-            return tuple(int(pid) for pid in line.split()[1:] if pid.isascii() and pid.isdecimal())
+            return tuple(int(pid) for pid in line.split()[1:] if _PID.fullmatch(pid))
     return ()

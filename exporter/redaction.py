@@ -20,6 +20,8 @@ from exporter.manifest import workload
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from exporter.capture_regions import RecordedRegions
+    from exporter.hami.region import FoundRegion
     from exporter.model import Process
 
 #: What stands for a word that we do not know; never longer than what it stands for.
@@ -37,6 +39,9 @@ _KINDS: Final = frozenset(
 )
 _UID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}")
 _CONTAINER_ID: Final = re.compile(r"((containerd|cri-o|docker|podman)://)?[0-9a-f]{64}")
+_DEVICE: Final = re.compile(r"(?:MIG-)?(?:GPU-)?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?:/[0-9]{1,3}){0,2}")
+#: A UUID of version 4, which HAMi makes anew for each container's file.
+_CACHE: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.cache")
 _TIME: Final = re.compile(r"[0-9T:.+Z-]{1,40}")
 _QUANTITY: Final = re.compile(r"[0-9.+-]+([eE][0-9+-]+|[numkKMGTPE]i?)?")
 
@@ -48,7 +53,7 @@ _UNREADABLE: Final = ",x"
 _ANNOTATION_WORD: Final = re.compile(r"[^\s;:,.\"\[\]{}]+")
 #: What HAMi writes: devices, numbers, MIG slots and profiles, families, phases, the fields of its JSON.
 _HAMI_WORD: Final = re.compile(
-    r"(?:MIG-)?(?:GPU-)?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?:/[0-9]{1,3}){0,2}|[0-9]{1,12}(?:-[0-9]{1,3})?"
+    rf"{_DEVICE.pattern}|[0-9]{{1,12}}(?:-[0-9]{{1,3}})?"
     r"|[0-9]{1,2}g|[0-9]{1,4}gb|NVIDIA|allocating|success|failed"
     r"|containerIndex|deviceIndex|gpuUUID|profile|placement|start|size|migUUID|gpuInstanceID|computeInstanceID"
 )
@@ -106,6 +111,27 @@ class Redactor:
                 **{field: self._statuses(status.get(field)) for field in _STATUSES},
             ),
         )
+
+    def regions(self, recorded: RecordedRegions) -> RecordedRegions:
+        """Return HAMi-core's regions without the names of containers, and without those that a tenant made up."""
+        regions = tuple(map(self._region, recorded.regions))
+        return replace(recorded, regions=regions, complete=frozenset(map(self._known_uid, recorded.complete)))
+
+    def _region(self, found: FoundRegion) -> FoundRegion:
+        devices = tuple(
+            one if _DEVICE.fullmatch(one.uuid) else replace(one, uuid=self.name("GPU", one.uuid))
+            for one in found.region.devices
+        )
+        return replace(
+            found,
+            pod_uid=self._known_uid(found.pod_uid),
+            directory_container=self.name("container", found.directory_container),
+            file=found.file if _CACHE.fullmatch(found.file) else self.name("file", found.file),
+            region=replace(found.region, devices=devices),
+        )
+
+    def _known_uid(self, uid: str) -> str:
+        return _shaped(_UID, uid) or self.name("uid", uid)
 
     def _metadata(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         template_hash = _mapping(raw.get("labels")).get(_TEMPLATE_HASH)

@@ -28,9 +28,9 @@ class Roster:
     """The pods of one node.
 
     `by_container` maps container IDs to owners, `by_pod` pod UIDs (and static pods' hashes) to
-    their only possible owner, None if there are several. `grants` has each living container's, `held` each
-    GPU's total, `granted` that of each (GPU, namespace). `current` is False while the API server has
-    been away for too long: nobody has a name then.
+    their only possible owner, None if there are several. `grants` has each living container's, and under an
+    owner without a container what a pod holds as a whole; `held` has each GPU's total, `granted` that of each
+    (GPU, namespace). `current` is False while the API server has been away for too long: nobody has a name then.
     """
 
     current: bool
@@ -88,7 +88,11 @@ def enrol(pods: Collection[Pod] | None, cards: Mapping[str, Card], node: str) ->
         by_pod=_only_owners(living, named),
         current=pods is not None,
         pods={pod.uid: pod for pod in pods or ()},
-        grants={owner: by_grants[owner.pod_uid][0][owner.container] for owner, _ in owned},
+        grants={
+            Owner(pod.uid, pod.namespace, pod.name, container): given
+            for pod in named
+            for container, given in by_grants[pod.uid][0].items()
+        },
         held=held((pod, by_grants[pod.uid][0]) for pod in living),
         granted={
             (uuid, namespace): total

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from exporter.hami.node_register import RegisteredDevice
     from exporter.model import DriverState, PodState, SourceStatus
     from exporter.snapshot import Joined
-    from exporter.sources import Gpus, Node, Pods, Processes
+    from exporter.sources import Gpus, Node, Pods, Processes, Regions
 
 _log = logging.getLogger(__name__)
 
@@ -38,12 +38,13 @@ _MIB: Final = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The edges of a node; `node` is None where nobody is asked what HAMi registered."""
+    """The edges of a node; `node` is None where nobody is asked what HAMi registered, `regions` where none are read."""
 
     gpus: Gpus
     processes: Processes
     pods: Pods
     node: Node | None = None
+    regions: Regions | None = None
 
 
 class Sampler:
@@ -96,17 +97,20 @@ class Sampler:
         node = self._sources.node.current() if self._sources.node else NodeState(None, None)
         registered = {device.uuid: device for device in node.devices or ()}
         roster = self._enrol(pods, driver, registered)
-        joined, self._carry = join(driver, fresh, processes, roster, self._carry)
+        regions = self._sources.regions.read(_most(driver, registered)) if self._sources.regions else None
+        joined, self._carry = join(driver, fresh, processes, roster, self._carry, regions)
         joined = replace(joined, failures=joined.failures | _unreadable(pods))
         self._tell(joined)
+        statuses = (driver.status, processes.status, pods.status, node.status, regions.status if regions else None)
         self._snapshot = Snapshot(
             node=self._node,
             taken=self._wall(),
             joined=joined,
             accounts=self._accounting.book(joined),
-            statuses=self._statuses((driver.status, processes.status, pods.status, node.status), joined),
+            statuses=self._statuses(statuses, joined),
             not_ready=None if fresh else "no GPU has a fresh reading" if driver.answered else joined.blind,
             registered=registered,
+            xids=driver.xids,
         )
         self._published = self._monotonic()
         return self._snapshot
@@ -185,7 +189,7 @@ class Sampler:
 
 
 def withheld(snapshot: Snapshot) -> Snapshot:
-    """Return a snapshot that is too old to be live: only what was granted and the state of the sources, all down."""
+    """Return a snapshot that is too old to be live: only grants, XID events and the state of the sources, all down."""
     reason = "the sampler is stuck: nothing was read for too long"
     devices = tuple(DeviceUse(use.device, None, use.granted) for use in snapshot.joined.devices)
     return replace(
@@ -199,18 +203,29 @@ def withheld(snapshot: Snapshot) -> Snapshot:
 def _cards(driver: DriverState, registered: Mapping[str, RegisteredDevice]) -> dict[str, Card]:
     """Return what a grant may name: the driver's GPUs and instances, and what is registered but lost since before."""
     parents = {device.uuid: device.parent for device in driver.devices}
-    return {uuid: _card(uuid, parent, driver, registered.get(uuid)) for uuid, parent in parents.items()} | {
-        uuid: _card(uuid, "", driver, known) for uuid, known in registered.items() if uuid not in parents
+    cut = set(parents.values()) | {uuid for uuid, known in registered.items() if known.mode == "mig"}
+    return {
+        uuid: _card(registered.get(uuid), _physical(driver, uuid), parents.get(uuid, ""), cut=uuid in cut)
+        for uuid in {*parents, *registered}
     }
 
 
-def _card(uuid: str, parent: str, driver: DriverState, registered: RegisteredDevice | None) -> Card:
+def _card(registered: RegisteredDevice | None, physical: int | None, parent: str, *, cut: bool) -> Card:
+    factor = registered.memory_factor(physical) if registered else None
+    if registered is None or factor is None:
+        return Card(parent=parent, cut=cut)
+    return Card(registered.memory * factor, factor * _MIB, parent, cut)
+
+
+def _physical(driver: DriverState, uuid: str) -> int | None:
     reading = driver.readings.get(uuid)
-    physical = reading.memory.total if reading is not None and reading.memory is not None else None
-    if registered is None:
-        return Card(parent=parent)
-    factor = registered.memory_factor(physical)
-    return Card(registered.memory * factor, factor * _MIB, parent) if factor is not None else Card(parent=parent)
+    return reading.memory.total if reading is not None and reading.memory is not None else None
+
+
+def _most(driver: DriverState, registered: Mapping[str, RegisteredDevice]) -> dict[str, int]:
+    """Return the most bytes that a process can have on each GPU: its memory, or more where HAMi oversubscribes."""
+    physical = {uuid: one.memory.total for uuid, one in driver.readings.items() if one.memory is not None}
+    return {uuid: max(most, registered[uuid].memory if uuid in registered else 0) for uuid, most in physical.items()}
 
 
 def _unreadable(pods: PodState) -> frozenset[Failure]:

@@ -7,13 +7,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from exporter.hami.node_register import RegisteredDevice
-    from exporter.model import Device, DeviceReading, Failure, GrantSource, Held, Owner, Pod, SourceStatus
+    from exporter.model import Device, DeviceReading, Failure, GrantSource, Held, Owner, Pod, SourceStatus, XidEvents
+
+
+class Counted(NamedTuple):
+    """What HAMi-core's region says of one container on one GPU, and what is missing there.
+
+    `limit`, `counted` and `uncounted` in bytes, `core_limit` as a ratio of the GPU (both None: no limit, too),
+    `last_kernel` in Unix seconds. `blind`: libvgpu believes in none of the container's processes.
+    """
+
+    limit: int | None = None
+    core_limit: float | None = None
+    counted: int | None = None
+    uncounted: int | None = None
+    processes_uncounted: int | None = None
+    blind: bool | None = None
+    last_kernel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +37,8 @@ class PairUse:
     """One container on one GPU at this moment.
 
     `memory_granted` is None where nothing says how much, `core_granted` also where cores are not
-    limited. `used` and `processes` are None while attribution is not possible.
+    limited. `used` and `processes` are None while attribution is not possible, and where the owner is a
+    pod as a whole (its container is ""). `counted` is empty without a region.
     """
 
     uuid: str
@@ -32,6 +49,7 @@ class PairUse:
     core_granted: float | None
     used: int | None
     processes: int | None
+    counted: Counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +147,7 @@ class Snapshot:
     """What a scrape serves: immutable, complete, made once a tick; `taken` is Unix time.
 
     `registered` is what HAMi registered of this node's GPUs, by UUID. `not_ready` is None once one GPU's reading is
-    fresh, else the reason, for people.
+    fresh, else the reason, for people. `xids` are the driver's (`DriverState`), of GPUs that are down, too.
     """
 
     node: str
@@ -139,3 +157,4 @@ class Snapshot:
     statuses: tuple[SourceStatus, ...]
     not_ready: str | None
     registered: Mapping[str, RegisteredDevice] = field(default_factory=lambda: MappingProxyType({}))
+    xids: Mapping[tuple[str, int], XidEvents] = field(default_factory=lambda: MappingProxyType({}))

@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
 MIB: Final = 2**20
 GIB: Final = 2**30
+#: The type of event that is an XID.
+XIDS: Final = 8
 _SOURCES: Final = Path(__file__).parent / "fake_nvml"
 
 
@@ -43,7 +45,10 @@ class Code(IntEnum):
 
 
 class Call(NamedTuple):
-    """One call that the library received; `uuid` is `-` for the driver, `last_seen_us` 0 where there is none."""
+    """One call that the library received; `uuid` is `-` for the driver, `last_seen_us` 0 where there is none.
+
+    A wait for events has its milliseconds there, a registration the mask of its types.
+    """
 
     function: str
     uuid: str
@@ -52,11 +57,15 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True)
 class FakeProcess:
-    """A process in the `lists` given by letter: c(ompute), g(raphics), m(ps); `used` bytes, None: "not available"."""
+    """A process in the `lists` given by letter: c(ompute), g(raphics), m(ps); `used` bytes, None: "not available".
+
+    `place` are a GPU instance and a compute instance that the lists name; None: its own instance, on a whole GPU none.
+    """
 
     pid: int
     used: int | None
     lists: str = "c"
+    place: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,12 +87,26 @@ class FakeMemory:
 
 
 @dataclass(frozen=True)
+class FakeInstance:
+    """One MIG instance, by the IDs of its GPU instance and its compute instance; `errors` are those of its handle."""
+
+    uuid: str
+    gi: int
+    ci: int = 0
+    name: str = "NVIDIA H200 MIG 1g.18gb"
+    memory: FakeMemory | None = field(default_factory=lambda: FakeMemory(16 * GIB, 17 * MIB))
+    processes: Collection[FakeProcess] = ()
+    errors: Mapping[str, Code] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class FakeGpu:
     """One GPU; None means that it does not support the call. Power in mW, energy in mJ, as NVML has them.
 
     `errors`, `hangs` and `races` go by NVML function, or `*` for all: the code answered; a file that blocks the
     answer while it exists; how many buffers are found too small. `whole` are the GPU's own samples, (stamp in µs,
-    percent), or "live": one every 200 ms at its utilisation.
+    percent), or "live": one every 200 ms at its utilisation. With `mig` 1 it has `instances` at NVML's indexes 0 to 6,
+    None: none there; it lists their processes, too. `events` is the mask of the events that it tells of: `XIDS`, say.
     """
 
     uuid: str
@@ -97,6 +120,8 @@ class FakeGpu:
     energy: int | None = 1_000_000
     temperature: int | None = 31
     mig: int | None = 0
+    events: int | None = None
+    instances: Sequence[FakeInstance | None] = ()
     errors: Mapping[str, Code] = field(default_factory=dict)
     hangs: Mapping[str, Path] = field(default_factory=dict)
     races: Mapping[str, int] = field(default_factory=dict)
@@ -113,6 +138,8 @@ class FakeDriver:
         self._state: Final = self.directory / "state"
         self._log: Final = self.directory / "calls"
         self._log.touch()
+        self._xids: Final = self.directory / "xids"
+        self._xids.touch()
         self.set([])
         if installed:
             self.install()
@@ -137,13 +164,25 @@ class FakeDriver:
         `errors` and `hangs` are those of calls that are not about one GPU. Who initialised NVML when `reloads` was
         another number is answered `stale` until it does so again.
         """
-        lines = [f"driver {version}", f"log {self._log}", f"reload {reloads} {stale:d}"]
+        lines = [f"driver {version}", f"log {self._log}", f"xids {self._xids}", f"reload {reloads} {stale:d}"]
         lines += _rules(errors or {}, hangs or {}, {})
         for gpu in gpus:
             lines += _lines(gpu)
         fresh = self._state.with_suffix(".new")
         fresh.write_text("\n".join(lines) + "\n", encoding="utf-8")
         fresh.replace(self._state)
+
+    def xid(self, uuid: str, code: int) -> None:
+        """Have an XID event happen on a GPU, whatever state it is in."""
+        self._happen(f"{uuid} {code}")
+
+    def interrupt(self) -> None:
+        """Have every wait for events end early, as the real one may."""
+        self._happen("interrupt")
+
+    def _happen(self, line: str) -> None:
+        with self._xids.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
 
     def calls(self, function: str | None = None, uuid: str | None = None) -> list[Call]:
         """Return the calls received so far, of one function, about one GPU, or all."""
@@ -154,15 +193,11 @@ class FakeDriver:
 
 def _lines(gpu: FakeGpu) -> Iterator[str]:
     yield f"gpu {gpu.uuid}"
-    yield f"name {gpu.name}"
-    if gpu.memory is not None:
-        yield f"memory {gpu.memory.total} {gpu.memory.reserved} {gpu.memory.used}"
-    for word in ("utilization", "power", "energy", "temperature", "mig"):
+    yield from _common(gpu)
+    for word in ("utilization", "power", "energy", "temperature", "mig", "events"):
         figure = getattr(gpu, word)
         if figure is not None:
             yield f"{word} {figure}"
-    for process in gpu.processes:
-        yield f"process {process.pid} {'NA' if process.used is None else process.used} {process.lists}"
     for sample in gpu.samples:
         yield f"sample {sample.pid} {sample.stamp_us} {sample.sm}"
     if gpu.whole == "live":
@@ -170,6 +205,21 @@ def _lines(gpu: FakeGpu) -> Iterator[str]:
     else:
         yield from (f"whole {stamp} {share}" for stamp, share in gpu.whole or ())
     yield from _rules(gpu.errors, gpu.hangs, gpu.races)
+    for index, instance in enumerate(gpu.instances):
+        if instance is not None:
+            yield f"instance {instance.uuid} {index} {instance.gi} {instance.ci}"
+            yield from _common(instance)
+            yield from _rules(instance.errors, {}, {})
+
+
+def _common(device: FakeGpu | FakeInstance) -> Iterator[str]:
+    """What a GPU and an instance are told alike."""
+    yield f"name {device.name}"
+    if device.memory is not None:
+        yield f"memory {device.memory.total} {device.memory.reserved} {device.memory.used}"
+    for process in device.processes:
+        used = "NA" if process.used is None else process.used
+        yield " ".join(map(str, ("process", process.pid, used, process.lists, *(process.place or ()))))
 
 
 def _rules(errors: Mapping[str, Code], hangs: Mapping[str, Path], races: Mapping[str, int]) -> Iterator[str]:

@@ -8,7 +8,7 @@ In a test:
         source = WatchedPods("node-1", kubeconfig=str(server.kubeconfig(tmp_path / "config")))
 
 As a program: `python tests/kube_server.py --pods pods.json --port 0 --kubeconfig out` prints its address and serves.
-Objects are kept by resource (`pods`, `nodes`, `namespaces`, `resourcequotas`), told from their `kind`.
+Objects are kept by resource (`pods`, `nodes`, `namespaces`, `resourcequotas`, `configmaps`), told from their `kind`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import json
 import secrets
 import threading
 import time
+from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -37,7 +38,13 @@ BEARER = "opensesame"
 
 Wanted = Callable[[Object], bool]
 
-_KINDS = {"pods": "Pod", "nodes": "Node", "namespaces": "Namespace", "resourcequotas": "ResourceQuota"}
+_KINDS = {
+    "pods": "Pod",
+    "nodes": "Node",
+    "namespaces": "Namespace",
+    "resourcequotas": "ResourceQuota",
+    "configmaps": "ConfigMap",
+}
 _RESOURCES = {kind: resource for resource, kind in _KINDS.items()}
 
 
@@ -82,7 +89,10 @@ class KubeServer:
     """The server; a context manager. All methods may be called from any thread while it serves."""
 
     def __init__(self, *, token: str = BEARER, port: int = 0, bookmark_every: float | None = None) -> None:
-        """`port` 0 picks a free one; `bookmark_every` seconds sends bookmarks to idle watches by itself."""
+        """`port` 0 picks a free one; `bookmark_every` seconds sends bookmarks to idle watches by itself.
+
+        `forbidden` are resources that nobody may read; `largest_page` is how many objects a page of a list has.
+        """
         self.token = token
         self.bookmark_every = bookmark_every
         self.requests: list[Request] = []
@@ -91,6 +101,7 @@ class KubeServer:
         self.history: list[Change] = []
         self.pages: dict[str, tuple[int, list[Object]]] = {}
         self.largest_page = 500
+        self.forbidden: set[str] = set()
         self.compacted = 0
         self.version = 100
         self.ending = Ending(0, b"", proper=True)
@@ -190,7 +201,7 @@ class KubeServer:
         """Wait for changes after `version` or for an ending of that generation; nothing of both after `seconds`."""
 
         def later() -> list[Change]:
-            return [change for change in self.history if change.version > version]
+            return self.history[bisect_right(self.history, version, key=lambda change: change.version) :]
 
         def ending() -> Ending | None:
             return self.ending if self.ending.generation > generation else None
@@ -311,7 +322,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif status != HTTPStatus.OK:
             self._send(status, json.dumps(_status(status)).encode(), fault.headers if fault else {})
         elif name:
-            self._get(kube, resource, lambda raw: raw["metadata"]["name"] == name)
+            self._get(kube, resource, _selector({"fieldSelector": f"metadata.name={name}"}, namespace))
         elif verb == "watch":
             self._watch(kube, resource, query, _selector(query, namespace))
         else:
@@ -323,10 +334,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _deserved(self, resource: str) -> int:
-        """Return the status that this request deserves: 401 without the token, 404 for an unknown path."""
+        """Return the status that this request deserves: 401 without the token, 403, 404 for an unknown path."""
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
         if (scheme.lower(), token) != ("bearer", self.server.kube.token):
             return 401
+        if resource in self.server.kube.forbidden:
+            return 403
         return 200 if resource in _KINDS else 404
 
     def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from exporter.errors import SOURCE_REASONS
+from exporter.hami.region import FoundRegion, Region, RegionDevice, RegionProcess, RegionState
 from exporter.join import Carry, join
 from exporter.model import (
     Card,
@@ -103,10 +104,15 @@ def cgroup(pod: str, container: str) -> str:
 
 
 def process(
-    pid: int, where: str = "0::/system.slice/ssh.service\n", *, start: float = 50.0, comm: str = "python"
+    pid: int,
+    where: str = "0::/system.slice/ssh.service\n",
+    *,
+    start: float = 50.0,
+    comm: str = "python",
+    inner: int | None = None,
 ) -> Process:
-    """Return a living process; by default one of the host."""
-    return Process(pid, start, comm, where, (pid,))
+    """Return a living process; by default one of the host. `inner` is its PID in its container (default: the same)."""
+    return Process(pid, start, comm, where, (pid,) if inner is None else (pid, inner))
 
 
 def processes(*living: Process, gone: Iterable[int] = (), answered: bool = True) -> ProcessState:
@@ -145,13 +151,44 @@ def pods(*known: Pod) -> PodState:
     return PodState(known, status("pods"))
 
 
+def region(
+    counts: Mapping[int, Iterable[int | None]],
+    *,
+    limits: Iterable[int | None] = (2000 * MIB,),
+    uuids: Iterable[str] = (GPU,),
+    hosts: Mapping[int, int] | None = None,
+    core_limits: Iterable[float | None] | None = None,
+    last_kernel: int | None = None,
+) -> Region:
+    """Return a region: `counts` maps container PIDs to bytes per GPU, `hosts` the same PIDs to libvgpu's guess."""
+    seen, most = tuple(uuids), tuple(limits)
+    cores = tuple(core_limits) if core_limits is not None else (None,) * len(seen)
+    return Region(
+        "v1.2",
+        tuple(RegionDevice(*one) for one in zip(seen, most, cores, strict=True)),
+        tuple(RegionProcess(pid, (hosts or {}).get(pid, 0), tuple(used)) for pid, used in counts.items()),
+        last_kernel,
+    )
+
+
+def regions(*found: tuple[str, str, Region], complete: Iterable[str] | None = None) -> RegionState:
+    """Return what was read: (pod, the directory's container, region); `complete` pods are those of the regions."""
+    uids = {uid(name) for name in (complete if complete is not None else [pod for pod, _, _ in found])}
+    files = (FoundRegion(uid(pod), box, f"{number}.cache", one) for number, (pod, box, one) in enumerate(found))
+    return RegionState(tuple(files), frozenset(), 0, status("regions"), frozenset(uids))
+
+
 def roster(*known: Pod, uuids: Iterable[str] = (GPU, OTHER_GPU)) -> Roster:
     """Return the roster of these pods."""
     return enrol(known, dict.fromkeys(uuids, Card()), NODE)
 
 
 def joined(
-    state: DriverState, found: ProcessState, names: Roster | None, carry: Carry | None = None
+    state: DriverState,
+    found: ProcessState,
+    names: Roster | None,
+    carry: Carry | None = None,
+    counted: RegionState | None = None,
 ) -> tuple[Joined, Carry]:
     """Join one tick in which every reading is fresh."""
-    return join(state, state.readings, found, names, carry or Carry(listed=True))
+    return join(state, state.readings, found, names, carry or Carry(listed=True), counted)

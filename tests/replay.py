@@ -30,7 +30,7 @@ class Replay:
         )
         self.sampler = Sampler(
             self.capture.node,
-            Sources(player, player, player),
+            Sources(player, player, player, regions=player.regions),
             player.interval,
             wall=lambda: round(BEGAN + self.now, 3),
         )

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.capture import decode, encode_node, encode_pods, encode_sample
+from exporter.capture import decode, encode_node, encode_pods, encode_regions, encode_sample
+from exporter.capture_regions import RecordedRegions
 from exporter.errors import CaptureError
+from exporter.hami.region import MAX_DEVICES, MAX_SLOTS, FoundRegion, Region, RegionDevice, RegionProcess
 from exporter.model import CoreReading, Device, DeviceReading, GpuProcess, Memory, Process, SmSample
 from tests.make import GPU, OTHER_GPU, device, process, reading
 
@@ -40,10 +42,14 @@ listed = st.builds(GpuProcess, pid=whole, used=st.none() | whole, mps=st.boolean
 
 
 @st.composite
-def readings(draw: st.DrawFn) -> DeviceReading:
-    """Return what a driver may answer for one GPU, with any facts missing."""
+def readings(draw: st.DrawFn, gpu: Device | None = None) -> DeviceReading:
+    """Return what a driver may answer for one GPU, whole or an instance, with any facts missing."""
+    one = gpu or draw(st.sampled_from(DEVICES))
+    uuids = draw(st.lists(words, unique=True, max_size=2)) if gpu is None else []
+    instances = [draw(readings(Device(uuid, one.index, draw(words), one.driver, one.uuid))) for uuid in uuids]
     return DeviceReading(
-        device=draw(st.sampled_from(DEVICES)),
+        device=one,
+        instances=tuple(instances) if gpu is not None else draw(st.none() | st.just(tuple(instances))),
         wall=0.0,
         clock=0.0,
         boottime=draw(st.none() | number),
@@ -58,6 +64,27 @@ def readings(draw: st.DrawFn) -> DeviceReading:
     )
 
 
+@st.composite
+def regions(draw: st.DrawFn) -> FoundRegion:
+    """Return a region with up to three GPUs and processes."""
+    uuids = draw(st.lists(words, unique=True, max_size=3))
+    limits = st.tuples(st.none() | st.integers(1, 2**63 - 1), st.none() | st.floats(0.01, 0.99))
+    devices = [RegionDevice(uuid, *draw(limits)) for uuid in uuids]
+    used = st.lists(st.none() | st.integers(0, 2**63 - 1), min_size=len(uuids), max_size=len(uuids)).map(tuple)
+    pids = st.integers(1, 2**31 - 1)
+    processes = [
+        RegionProcess(pid, draw(st.just(0) | pids), draw(used)) for pid in draw(st.lists(pids, unique=True, max_size=3))
+    ]
+    region = Region(draw(words), tuple(devices), tuple(processes), draw(st.none() | st.integers(1, 2**34)))
+    return FoundRegion(draw(words), draw(words), draw(words), region)
+
+
+known_regions = st.builds(
+    RecordedRegions,
+    regions=st.lists(regions(), max_size=3).map(tuple),
+    complete=st.frozensets(words, max_size=3),
+    waiting=whole,
+)
 living = st.builds(Process, pid=whole, start=number, comm=words, cgroup=words, nspid=st.lists(whole).map(tuple))
 news = st.lists(living, max_size=3).map(lambda found: {one.pid: one for one in found})
 
@@ -80,10 +107,18 @@ def test_a_sample_comes_back_as_it_was_told(answers: list[DeviceReading], t: int
     assert frame.t == t / 1000
     assert len(frame.readings) == len(answers)
     for told, back in zip(answers, frame.readings, strict=True):
-        measured = {name: getattr(back, name) for name in ("utilization", "power", "energy")}
-        assert replace(told, clock=t / 1000, wall=wall_us / 1e6, **measured) == back
-        for name, value in measured.items():
-            assert value == (None if getattr(told, name) is None else pytest.approx(getattr(told, name)))
+        assert_came_back(told, back, t / 1000, wall_us / 1e6)
+
+
+def assert_came_back(told: DeviceReading, back: DeviceReading, t: float, wall: float) -> None:
+    """Hold a reading, and its instances', against what was told; figures that are scaled are nearly the same."""
+    measured = {name: getattr(back, name) for name in ("utilization", "power", "energy")}
+    assert replace(told, clock=t, wall=wall, instances=back.instances, **measured) == back
+    for name, value in measured.items():
+        assert value == (None if getattr(told, name) is None else pytest.approx(getattr(told, name)))
+    assert (told.instances is None) == (back.instances is None)
+    for inner, inner_back in zip(told.instances or (), back.instances or (), strict=True):
+        assert_came_back(inner, inner_back, t, wall)
 
 
 @given(st.lists(news, min_size=1, max_size=3))
@@ -116,6 +151,25 @@ def test_pods_come_back(items: list[dict[str, Any]]) -> None:
     assert first.pods is None
     assert second.pods == tuple(items)
     assert third.pods is second.pods
+
+
+@given(st.lists(st.none() | known_regions, min_size=1, max_size=3))
+def test_regions_come_back(told: list[RecordedRegions | None]) -> None:
+    """The regions come back as they were read, each time until the next; before the first they are not known."""
+    later = [line for t, one in enumerate(told) for line in (encode_regions(t, one), sample(t + 1), sample(t + 1.5))]
+
+    recording = played(sample(0), *later)
+
+    assert [frame.regions for frame in recording.frames] == [None, *(one for one in told for _ in range(2))]
+    assert recording.has_regions == any(one is not None for one in told)
+
+
+def test_a_capture_of_before_there_were_regions_and_instances_is_played() -> None:
+    """A recording without such lines and fields has no regions, and GPUs that are whole."""
+    recording = played(sample(0, reading({7: 1})), '{"kind":"truth"}\n', sample(1, reading({7: 1})))
+
+    assert not recording.has_regions
+    assert [one.instances for frame in recording.frames for one in frame.readings] == [(), ()]
 
 
 def test_a_process_that_is_gone_stays_gone_until_it_is_news_again() -> None:
@@ -163,6 +217,25 @@ def changed(key: str, value: object) -> str:
     return json.dumps(raw)
 
 
+def regions_with(key: str, value: object) -> str:
+    """Return a line of regions, one of them, with one of its values changed, e.g. `items.0.file`."""
+    gpus, processes = (RegionDevice(GPU, 5, 0.5),), (RegionProcess(7, 7, (1,)), RegionProcess(8, 0, (None,)))
+    found = FoundRegion("uid", "main", "a.cache", Region("v1.2", gpus, processes, 9))
+    raw = json.loads(encode_regions(1, RecordedRegions((found,), frozenset({"uid"}), 1)))
+    *path, last = (int(step) if step.isdigit() else step for step in key.split("."))
+    place: Any = raw
+    for step in path:
+        place = place[step]
+    place[last] = value
+    return json.dumps(raw)
+
+
+def twice_the_same_gpu() -> str:
+    """Return a line of regions, one of them, which counts twice on the same GPU."""
+    region = Region("v1.2", (RegionDevice(GPU, None, None),) * 2, (RegionProcess(7, 7, (1, 1)),), None)
+    return encode_regions(1, RecordedRegions((FoundRegion("uid", "main", "a.cache", region),), frozenset(), 0)).rstrip()
+
+
 BROKEN = {
     "garbage": ("{", "Expecting property name"),
     "a blank line": ("", "Expecting value"),
@@ -200,6 +273,43 @@ BROKEN = {
     "a share of the GPU is negative": (changed("device_samples", [[5, -5]]), "'-5' is no number from 0 on"),
     "no last_seen": (changed("last_seen_us", None), "'None' is no whole number"),
     "capabilities are a list": (changed("capabilities", []), "'list' object has no attribute 'items'"),
+    "instances are a number": (changed("instances", 5), "'5' is no list"),
+    "an instance is a list": (changed("instances", [[]]), "it is no JSON object"),
+    "an instance without a name": (changed("instances", [{"uuid": "MIG-1"}]), "lacks 'name'"),
+    "an instance's UUID is a number": (changed("instances", [{"uuid": 5, "name": "a"}]), "'5' is no text"),
+    "an instance is a whole GPU": (changed("instances", [{"uuid": OTHER_GPU, "name": "a"}]), "as a whole GPU"),
+    "an instance's memory is a text": (
+        changed("instances", [{"uuid": "MIG-1", "name": "a", "memory": {"total": "1", "used": 0}}]),
+        "'1' is no whole number from 0 on",
+    ),
+    "regions without items": ('{"kind":"regions"}', "lacks 'items'"),
+    "regions without complete": ('{"kind":"regions","items":[],"waiting":0}', "lacks 'complete'"),
+    "regions without waiting": ('{"kind":"regions","items":[],"complete":[]}', "lacks 'waiting'"),
+    "regions are a text": (regions_with("items", "abc"), "'abc' is no list"),
+    "a region is a text": (regions_with("items.0", "abc"), "it is no JSON object"),
+    "a pod's UID is a number": (regions_with("items.0.pod_uid", 5), "'5' is no text"),
+    "complete is a text": (regions_with("complete", "abc"), "'abc' is no list"),
+    "a complete pod is a number": (regions_with("complete", [5]), "'5' is no text"),
+    "waiting is negative": (regions_with("waiting", -1), "'-1' is no whole number"),
+    "a layout is nothing": (regions_with("items.0.layout", None), "'None' is no text"),
+    "more GPUs than there can be": (
+        regions_with("items.0.devices", [{"uuid": str(number)} for number in range(MAX_DEVICES + 1)]),
+        "a list of 17, 16 are allowed",
+    ),
+    "more processes than there can be": (
+        regions_with("items.0.processes", [{}] * (MAX_SLOTS + 1)),
+        "a list of 1025, 1024 are allowed",
+    ),
+    "the same GPU twice": (twice_the_same_gpu(), "one GPU twice in a region"),
+    "the same PID twice": (regions_with("items.0.processes.0.pid", 8), "one PID twice in a region"),
+    "a limit that cannot be": (regions_with("items.0.devices.0.limit", 2**63), "is more than 9223372036854775807"),
+    "a core limit is a text": (regions_with("items.0.devices.0.core_limit", "1"), "'1' is no number from 0 on"),
+    "a PID that cannot be": (regions_with("items.0.processes.0.pid", 2**31), "is more than 2147483647"),
+    "a host PID is nothing": (regions_with("items.0.processes.0.host_pid", None), "'None' is no whole number"),
+    "a figure that cannot be": (regions_with("items.0.processes.0.used", [2**63]), "is more than 9223372036854775807"),
+    "a figure too few": (regions_with("items.0.processes.0.used", []), "0 figures for 1 GPUs"),
+    "a figure too many": (regions_with("items.0.processes.0.used", [1, 1]), "a list of 2, 1 are allowed"),
+    "a kernel in the year 10000": (regions_with("items.0.last_kernel", 253_402_300_800), "is more than 253402300799"),
 }
 
 
@@ -254,7 +364,7 @@ keys = st.sampled_from(
         *("uuid", "memory", "memory.used", "memory.reserved", "utilization", "power_mw", "processes", "processes.0"),
         *("processes.0.pid", "processes.0.used", "last_seen_us", "process_utilization", "process_utilization.0"),
         *("process_utilization.0.sm", "capabilities", "boottime", "energy_mj", "temperature_c", "asked_us"),
-        "device_samples",
+        *("device_samples", "instances", "instances.0"),
     ]
 )
 
@@ -276,3 +386,24 @@ def test_any_value_for_any_fact_is_played_or_refused(key: str, value: object) ->
         assert all(isinstance(one.used, int | None) for one in back.processes or ())
         assert all(0 <= one.sm < float("inf") for one in (back.core.samples if back.core else ()))
         assert all(isinstance(fact, float | int | None) for fact in (back.power, back.energy, back.temperature))
+
+
+region_keys = st.sampled_from(
+    [
+        *("items", "items.0", "items.0.pod_uid", "items.0.devices", "items.0.devices.0", "items.0.devices.0.limit"),
+        *("items.0.devices.0.core_limit", "items.0.processes", "items.0.processes.0", "items.0.processes.0.pid"),
+        *("items.0.processes.0.used", "items.0.processes.0.used.0", "items.0.last_kernel", "complete", "waiting"),
+    ]
+)
+
+
+@given(key=region_keys, value=json_values)
+def test_any_value_for_any_fact_of_a_region_is_played_or_refused(key: str, value: object) -> None:
+    """Whatever JSON stands for a fact of a region, it is within the bounds of a file, or one CaptureError."""
+    try:
+        [frame] = played(regions_with(key, value) + "\n", sample(2)).frames
+    except CaptureError:
+        return
+    for found in frame.regions.regions if frame.regions else ():
+        assert all(device.limit is None or 0 <= device.limit < 2**63 for device in found.region.devices)
+        assert all(len(one.used) == len(found.region.devices) for one in found.region.processes)

@@ -9,15 +9,17 @@ from typing import Any, Final
 
 import pytest
 
-from exporter.capture import VERSION, decode, encode_node, encode_pods, encode_sample
+from exporter.capture import VERSION, decode, encode_node, encode_pods, encode_regions, encode_sample
+from exporter.capture_regions import RecordedRegions
 from exporter.errors import CaptureError
-from exporter.model import CoreReading, GpuProcess, Memory, SmSample
+from exporter.hami.region import FoundRegion, Region, RegionDevice, RegionProcess
+from exporter.model import CoreReading, Device, DeviceReading, GpuProcess, Memory, SmSample
 from tests.make import device, process, reading
 from tests.world import ROOT
 
 PAGE: Final = (ROOT / "docs" / "capture.md").read_text(encoding="utf-8")
 #: Told for readers; what is played does not depend on them.
-NOT_PLAYED: Final = {("node", "recorded"), ("pods", "t")}
+NOT_PLAYED: Final = {("node", "recorded"), ("pods", "t"), ("regions", "t")}
 
 
 def documented() -> dict[str, list[str]]:
@@ -38,6 +40,7 @@ def whole() -> list[dict[str, Any]]:
         processes=(GpuProcess(7, 1, mps=True),),
         core=CoreReading(5, 9, (SmSample(7, 8, 50.0),), ((8, 50.0),)),
         capabilities={"power": "supported"},
+        instances=(_instance(),),
     )
     known = {7: replace(process(7), nspid=(7, 1)), 8: "process_gone"}
     return [
@@ -45,25 +48,50 @@ def whole() -> list[dict[str, Any]]:
         for line in (
             encode_node("node-a", "580.0", [device()], "2026-11-22T03:00:00Z", "0::/x\n"),
             encode_pods(0.0, [{"kind": "Pod"}]),
+            encode_regions(0.0, RecordedRegions((_region(),), frozenset({"uid"}), 1)),
             encode_sample(0.0, 10, [full], {}),
             encode_sample(1.0, 20, [full], known),  # type: ignore[arg-type]
         )
     ]
 
 
+def _instance() -> DeviceReading:
+    """Return what the driver tells of a MIG instance."""
+    return DeviceReading(
+        Device("MIG-1", 0, "NVIDIA L4 MIG", "580.0", device().uuid),
+        wall=0.0,
+        clock=0.0,
+        boottime=1.0,
+        memory=Memory(3, 2, 1),
+        processes=(GpuProcess(7, 1),),
+        capabilities={"memory_v2": "supported"},
+    )
+
+
+def _region() -> FoundRegion:
+    """Return a region in which everything is known."""
+    region = Region("v1.2", (RegionDevice("GPU-1", 5, 0.5),), (RegionProcess(7, 7, (1,)),), 9)
+    return FoundRegion("uid", "main", "a.cache", region)
+
+
 def tables(lines: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return the object that each table tells about, out of the last line of its kind."""
-    node, pods, _, sample = lines
-    gpu = sample["gpus"][0]
+    node, pods, regions, _, sample = lines
+    gpu, region = sample["gpus"][0], regions["items"][0]
     return {
         "node": node,
         "node.gpus": node["gpus"][0],
         "pods": pods,
+        "regions": regions,
+        "regions.items": region,
+        "regions.items.devices": region["devices"][0],
+        "regions.items.processes": region["processes"][0],
         "sample": sample,
         "sample.gpus": gpu,
         "sample.gpus.memory": gpu["memory"],
         "sample.gpus.processes": gpu["processes"][0],
         "sample.gpus.process_utilization": gpu["process_utilization"][0],
+        "sample.gpus.instances": gpu["instances"][0],
         "sample.new_pids": sample["new_pids"]["7"],
     }
 

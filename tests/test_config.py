@@ -56,6 +56,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         health_listen=(Address("0.0.0.0", 9837),),  # noqa: S104  the documented default
         interval=1.0,
         procfs="/proc",
+        hami_containers=("/usr/local/vgpu/containers", "/usr/local/vgpu/vgpu/containers", "/tmp/vgpu/containers"),  # noqa: S108
         kubeconfig=None,
         no_kubernetes=False,
         pods_max_age=900.0,
@@ -71,6 +72,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     [
         ("interval", ("2s", "3s", "4s"), (2.0, 3.0, 4.0)),
         ("procfs", ("/a", "/b", "/c"), ("/a", "/b", "/c")),
+        ("hami-containers", ("/a", "", "/b,/c"), (("/a",), (), ("/b", "/c"))),
         ("no-kubernetes", ("true", "false", "yes"), (True, False, True)),
         ("log-level", ("debug", "error", "warning"), ("debug", "error", "warning")),
         ("pod-labels", ("a", "b", "c"), (("a",), ("b",), ("c",))),

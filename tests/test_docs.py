@@ -6,11 +6,12 @@ import pytest
 
 from exporter import config
 from exporter.catalogue import METRICS, Metric, Unit
+from tests.hami.releases import RELEASES, Feature
 from tools import docs
 
 
 def test_generated_files_are_up_to_date() -> None:
-    """README.md and docs/ are what catalogue, settings and recording say today."""
+    """README.md and docs/ are what catalogue, settings, recording and the releases' tests say today."""
     assert docs.stale() == "", "run `make generate`"
 
 
@@ -47,17 +48,17 @@ def test_no_help_text_breaks_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_only_the_part_between_the_markers_is_replaced() -> None:
     """What people wrote around a generated part stays, and writing twice changes nothing."""
-    page = docs.marked("above\n<!-- x:begin -->\nold\n<!-- x:end -->\nbelow\n", "x", "new")
+    page = docs.marked("above\n<!-- x:begin -->\nold\n<!-- x:end -->\nbelow\n", "x", "new", "page.md")
 
     assert page == "above\n<!-- x:begin -->\nnew\n<!-- x:end -->\nbelow\n"
-    assert docs.marked(page, "x", "new") == page
+    assert docs.marked(page, "x", "new", "page.md") == page
 
 
 @pytest.mark.parametrize("page", ["", "<!-- x:begin -->", "<!-- x:end --><!-- x:begin -->"])
 def test_missing_markers_are_named(page: str) -> None:
-    """A README without its markers ends the run with a sentence."""
-    with pytest.raises(SystemExit, match=r"README\.md: expected <!-- x:begin -->"):
-        docs.marked(page, "x", "new")
+    """A page without its markers ends the run with a sentence."""
+    with pytest.raises(SystemExit, match=r"page\.md: expected <!-- x:begin -->"):
+        docs.marked(page, "x", "new", "page.md")
 
 
 def test_the_readmes_demo_has_the_ten_pods_and_the_remainder() -> None:
@@ -77,6 +78,25 @@ def test_every_setting_is_documented() -> None:
 
     assert [row[1].split()[0] for row in rows] == [f"--{setting.name}" for setting in config.NODE]
     assert [row[3] for row in rows] == [setting.variable for setting in config.NODE]
+
+
+def test_every_release_is_documented_with_what_its_tests_prove() -> None:
+    """docs/hami.md has each release with the word of each of its features, annotations as code."""
+    head, _, *rows = [line.strip("| ").split(" | ") for line in docs.release_table().splitlines()]
+
+    assert head == ["Release", *(feature.value for feature in Feature)]
+    assert [[cell.strip("`") for cell in row] for row in rows] == [
+        [release.name, *(release.cells[feature].outcome for feature in Feature)] for release in RELEASES
+    ]
+
+
+def test_every_word_of_the_releases_is_explained() -> None:
+    """Whatever stands in docs/hami.md's table, layouts and forms apart, has a row in the list below it."""
+    page = docs.generated()["docs/hami.md"]
+    features = set(Feature) - {Feature.ANNOTATION, Feature.NODE, Feature.REGION}
+    words = {release.cells[feature].outcome for release in RELEASES for feature in features}
+
+    assert [word for word in words if f"\n| {word} | " not in page.partition("<!-- releases:end -->")[2]] == []
 
 
 def test_check_prints_the_difference(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -23,11 +23,13 @@ from tests.make import (
     process,
     processes,
     reading,
+    regions,
     roster,
     uid,
 )
 
 if TYPE_CHECKING:
+    from exporter.model import DriverState
     from exporter.snapshot import DeviceUse, Joined, PairUse
 
 GRANT = f"{GPU},NVIDIA,2000,30:;"
@@ -429,13 +431,57 @@ def test_the_v1_memory_call_is_no_sign_of_blindness() -> None:
     assert result.blind is None
 
 
+MIG = "MIG-11111111-2222-3333-4444-555555555555"
+
+
+def mig(listed: dict[int, int | None] | None = None, **facts: Any) -> DriverState:  # noqa: ANN401  fields of a reading
+    """Return a GPU that is cut into one instance, with processes there."""
+    whole = reading(memory=None, processes=None, core=None)
+    one = reading(listed, uuid=MIG, core=None, **facts)
+    return driver(whole, replace(one, device=replace(one.device, parent=GPU)))
+
+
 def test_a_gpu_cut_into_instances_is_no_sign_of_blindness() -> None:
-    """A MIG GPU lists its processes on its instances: memory in use without any on itself blinds nobody."""
-    result, _ = joined(
-        driver(reading(used=GIB, capabilities={"process_utilization": "mig"})), processes(), MODEL, Carry()
-    )
+    """A MIG GPU lists its processes on its instances, if we may see them at all: silence on itself blinds nobody."""
+    result, _ = joined(mig(processes=None), processes(), MODEL, Carry())
 
     assert result.blind is None
+
+
+def test_memory_on_an_instance_without_any_process_is_one() -> None:
+    """From another PID namespace the instances' lists are empty, too: then use is withheld there as well (law 4)."""
+    result, _ = joined(mig(used=GIB), processes(), MODEL, Carry())
+
+    assert result.blind
+
+
+def test_an_instance_has_the_use_and_its_gpu_the_grant_that_names_only_the_gpu() -> None:
+    """Which instance a grant of the GPU is for is not known: granted nothing there would be wrong, so it is absent."""
+    result, _ = joined(
+        mig({7: GIB}), processes(process(7, INSIDE)), roster(pod("model", granted=GRANT), uuids=[GPU, MIG])
+    )
+
+    by_uuid = {pair.uuid: pair for pair in result.pairs}
+    assert (by_uuid[GPU].memory_granted, by_uuid[GPU].used) == (2000 * MIB, None)
+    assert (by_uuid[MIG].memory_granted, by_uuid[MIG].core_granted, by_uuid[MIG].used) == (None, None, GIB)
+
+
+def test_nobody_escapes_on_an_instance() -> None:
+    """HAMi puts no libvgpu into containers on MIG: that it counts nothing there says nothing."""
+    names = roster(pod("model", granted=GRANT), uuids=[GPU, MIG])
+    result, _ = joined(mig({7: GIB}), processes(process(7, INSIDE)), names, counted=regions(complete=["model"]))
+
+    assert {pair.counted.processes_uncounted for pair in result.pairs if pair.uuid == MIG} == {None}
+
+
+def test_a_grant_of_the_pod_as_a_whole_uses_nothing_itself() -> None:
+    """What no container could be told for is granted under the container "": the use stays with who uses it."""
+    names = roster(pod("model", containers=("main", "side"), granted=GRANT))
+    result, _ = joined(driver(reading({7: GIB})), processes(process(7, INSIDE)), names)
+
+    told = {pair.owner.container: (pair.grant_source, pair.memory_granted, pair.used) for pair in result.pairs}
+    assert told == {"": ("hami", 2000 * MIB, None), "main": ("unreadable", None, GIB)}
+    assert only_device(result).granted.memory == 2000 * MIB
 
 
 def test_expired_pods_leave_use_to_unknown_pods() -> None:

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from exporter import manifest
 from exporter.errors import ManifestError
+from exporter.hami.families import FAMILIES
 
 if TYPE_CHECKING:
+    from exporter.hami.families import Family
     from exporter.model import Pod
 
 Json = dict[str, Any]
@@ -196,6 +198,19 @@ def test_accelerators_of_every_family(resource: str) -> None:
     """Every family that HAMi schedules, and the usual device plugins, count as accelerators."""
     pod = manifest.pod(a_pod(containers=[{"name": "c", "resources": {"requests": {resource: "1"}}}]))
     assert pod.containers[0].asks == {resource: 1}
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_what_a_family_writes_and_asks_is_kept(family: Family) -> None:
+    """Each family's annotations, and every resource of it, are there to hold one against the other; and in a copy."""
+    resources = [family.count, family.memory, family.memory_percentage, family.cores]
+    limits = {name: "3" for name in resources if name}
+    raw = a_pod(containers=[{"name": "c", "resources": {"limits": limits}}])
+    written = {family.allocated: "x,y,1,1:;", family.node: "n1", "hami.io/vgpu-mig-allocations": "[]"}
+    raw["metadata"]["annotations"] = written
+    for pod in (manifest.pod(raw), manifest.pod(manifest.slim(raw))):
+        assert pod.annotations == written
+        assert pod.containers[0].asks == dict.fromkeys(limits, 3)
 
 
 @pytest.mark.parametrize("resource", ["cpu", "volcano.sh/other", "aws.amazon.com/efa", "example.com/nvidia.com/gpu"])

@@ -15,7 +15,7 @@ from exporter.roles.demo import RECORDING
 from tests.replay import Replay
 
 if TYPE_CHECKING:
-    from exporter.snapshot import Snapshot
+    from exporter.snapshot import PairUse, Snapshot
 
 UUID = "GPU-11cf3a2c-5320-be5a-c26f-88e189a03e14"
 LINES: list[dict[str, Any]] = [json.loads(line) for line in gzip.decompress(RECORDING.read_bytes()).splitlines()]
@@ -164,3 +164,35 @@ def test_a_restarted_container_keeps_its_counter(played: list[Snapshot]) -> None
 def test_nothing_of_the_recording_fails_to_be_placed(played: list[Snapshot]) -> None:
     """No process or pod of the recording counts as a failure."""
     assert set(played[-1].accounts.failures.values()) == {0}
+
+
+@pytest.mark.parametrize("second", [30, 50, 80])
+def test_hami_core_agrees_with_the_driver_on_well_behaved_containers(played: list[Snapshot], second: int) -> None:
+    """At the moments when the regions were read: limits are the grants, and counted is used, to the byte."""
+    [escaped, *rest] = sorted(counted_pairs(played[second]), key=lambda pair: pair.owner.pod != "ssh-lab-0")
+
+    for pair in [escaped, *rest]:
+        assert pair.counted.limit == pair.memory_granted
+        assert pair.counted.core_limit == pair.core_granted
+        assert pair.counted.blind is False
+        assert pair.counted.last_kernel is not None
+    assert [pair.counted.counted for pair in rest] == [pair.used for pair in rest]
+    assert {(pair.counted.uncounted, pair.counted.processes_uncounted) for pair in rest} == {(0, 0)}
+    assert len(rest) == 7
+
+
+@pytest.mark.parametrize(("second", "uncounted", "processes"), [(30, 0, 0), (50, 0, 0), (80, 6_834_618_368, 1)])
+def test_an_escape_shows_as_memory_that_libvgpu_never_counted(
+    played: list[Snapshot], second: int, uncounted: int, processes: int
+) -> None:
+    """From 62 s on a process without libvgpu takes 6 GB in ssh-lab-0: counted stays, used and uncounted grow."""
+    [pair] = [pair for pair in counted_pairs(played[second]) if pair.owner.pod == "ssh-lab-0"]
+
+    assert (pair.counted.uncounted, pair.counted.processes_uncounted) == (uncounted, processes)
+    assert pair.counted.counted is not None
+    assert pair.used == pair.counted.counted + uncounted
+
+
+def counted_pairs(snapshot: Snapshot) -> list[PairUse]:
+    """Return the pairs of containers that have a region."""
+    return [pair for pair in snapshot.joined.pairs if pair.counted.limit is not None]

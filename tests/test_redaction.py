@@ -16,12 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter import manifest
+from exporter.capture_regions import RecordedRegions
 from exporter.cgroups import CgroupOwner, parse
 from exporter.errors import AnnotationError, ManifestError, ProcError
 from exporter.hami.annotations import decode
+from exporter.hami.region import FoundRegion
 from exporter.join import MPS_SERVER
 from exporter.redaction import Redactor, annotation, cgroup
-from tests.make import GPU, process, uid
+from tests.make import GPU, process, region, uid
 from tests.test_cgroups import CID, HASH, INNER, MATRIX, OTHER, SHAPES, SLICE, UID
 
 #: What must never be seen again.
@@ -282,6 +284,61 @@ def test_two_replica_sets_of_one_deployment_are_one_workload() -> None:
     ]
 
     assert owners_of[0]["metadata"]["ownerReferences"] == owners_of[1]["metadata"]["ownerReferences"]
+
+
+# ---------------------------------------------------------------- regions
+
+CACHE: Final = "c879b663-3f9b-4bb2-b2ee-6a2ef8e4cb5c.cache"
+MIG: Final = "MIG-c879b663-3f9b-4bb2-b2ee-6a2ef8e4cb5c"
+
+
+def found(
+    *, pod: str = UID, container: str = "main", file: str = CACHE, uuids: tuple[str, ...] = (GPU,)
+) -> FoundRegion:
+    """Return a region whose process has a byte on each GPU, without a limit."""
+    limits = (None,) * len(uuids)
+    return FoundRegion(pod, container, file, region({7: (1,) * len(uuids)}, limits=limits, uuids=uuids))
+
+
+def redacted(*regions: FoundRegion, complete: frozenset[str] = frozenset()) -> RecordedRegions:
+    """Return regions as they are recorded."""
+    return Redactor().regions(RecordedRegions(regions, complete, 3))
+
+
+def test_a_region_loses_its_container_s_name_only() -> None:
+    """The pod's UID, the file, the GPUs, whole or not, and every figure come through letter for letter."""
+    told = found(uuids=(GPU, MIG, f"MIG-{GPU}/1/0"))
+
+    left = redacted(told, complete=frozenset({UID}))
+
+    assert left == RecordedRegions((replace(told, directory_container="container-1"),), frozenset({UID}), 3)
+
+
+def test_a_region_s_container_has_the_stand_in_that_its_pod_s_has() -> None:
+    """The directory's word is the same as the pod's container's after redaction if it was before."""
+    redactor = Redactor()
+    pod = redactor.pod(a_pod())
+
+    left = redactor.regions(RecordedRegions((found(container="main"), found(container="side")), frozenset(), 0))
+
+    assert pod["spec"]["containers"][0]["name"] == "container-1"
+    assert [one.directory_container for one in left.regions] == ["container-1", "container-2"]
+
+
+def test_what_a_tenant_could_have_written_into_a_region_is_gone() -> None:
+    """File names and UUIDs that nobody but a person made up have stand-ins, another one for each."""
+    regions = [
+        found(file=f"{PRIVATE}.cache", uuids=(f"GPU-{PRIVATE}", f"MIG-{PRIVATE}")),
+        found(file=f"{CACHE}{PRIVATE}.cache", uuids=(f"{GPU}-{PRIVATE}",)),
+        found(file=CACHE.replace("-4bb2-", "-1bb2-"), pod=PRIVATE),
+    ]
+
+    left = redacted(*regions, complete=frozenset({PRIVATE}))
+
+    assert PRIVATE not in repr(left)
+    assert [one.file for one in left.regions] == ["file-1", "file-2", "file-3"]
+    assert [device.uuid for one in left.regions for device in one.region.devices] == ["GPU-1", "GPU-2", "GPU-3", GPU]
+    assert left.complete == {left.regions[2].pod_uid}
 
 
 # ---------------------------------------------------------------- device annotations

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exporter.cgroups import CgroupOwner
-from exporter.model import Card, Container, Owner
+from exporter.model import Card, Container, ContainerGrants, Grant, Owner
 from exporter.roster import HOST, UNKNOWN_POD, UNKNOWN_PROCESS, enclosing_levels, enrol
 from tests.make import GPU, MIB, NODE, OTHER_GPU, cgroup, cid, pod, roster, uid
 
@@ -188,6 +190,52 @@ def test_what_is_held_is_summed_by_gpu_and_by_namespace() -> None:
     granted = {key: total.memory // MIB for key, total in known.granted.items()}
     assert held == {GPU: (7000, 0.4, 3)}
     assert granted == {(GPU, "x"): 3000, (GPU, "y"): 4000}
+
+
+def test_what_cannot_be_placed_is_held_by_the_pod() -> None:
+    """Devices that fit no container have an owner without one; the GPU's and the namespace's totals count it once."""
+    known = roster(pod("model", containers=("main", "side"), granted=f"{GPU},NVIDIA,1000,10:{GPU},NVIDIA,2000,20:;"))
+    whole = Owner(uid("model"), "team", "model", "")
+
+    assert set(known.grants) == {MAIN, MAIN._replace(container="side"), whole}
+    assert known.grants[MAIN].source == "unreadable"
+    assert known.grants[whole] == ContainerGrants("hami", (Grant(GPU, 3000 * MIB, 0.1 + 0.2),))
+    assert known.held[GPU] == known.granted[GPU, "team"]
+    assert (known.held[GPU].memory, known.held[GPU].containers) == (3000 * MIB, 1)
+    assert {failure.reason for failure in known.failures} == {"grant_unplaced"}
+
+
+def test_a_namesake_s_devices_are_held_without_a_name() -> None:
+    """Of two pods of one name only the newest owns its grants; the GPU's total has both."""
+    old = pod("model", containers=("main", "side"), granted=GRANT, uid=uid("old"))
+    new = replace(old, uid=uid("new"), created="2026-01-02T00:00:00Z")
+    known = roster(old, new)
+
+    assert {owner.pod_uid for owner in known.grants} == {uid("new")}
+    assert known.held[GPU].containers == 2
+
+
+UUIDS = st.sampled_from([GPU, OTHER_GPU, "GPU-x"])
+FORGERIES = st.dictionaries(
+    st.sampled_from(
+        ["hami.io/vgpu-devices-allocated", "4pd.io/vgpu-ids-new", "volcano.sh/vgpu-ids-new", "hami.io/vgpu-node"]
+    ),
+    st.lists(st.builds("{},NVIDIA,{},{}:;".format, UUIDS, st.integers(0, 2**31), st.integers(0, 200))).map("".join)
+    | st.text(),
+)
+
+
+@given(FORGERIES, st.sampled_from([{}, {"nvidia.com/gpu": 2}, {"nvidia.com/gpu": 1, "nvidia.com/gpumem": 1000}]))
+def test_no_annotation_moves_another_pod_s_grants(forged: dict[str, str], asks: dict[str, int | None]) -> None:
+    """Whatever a tenant writes on its own pod, the other pod's grants and its namespace's totals stay the same."""
+    honest = pod("model", granted=GRANT)
+    liar = pod("liar", namespace="other", containers=("main", "side"), asks=asks, annotations=forged)
+    alone, beside = roster(honest), roster(honest, liar)
+
+    assert beside.grants[MAIN] == alone.grants[MAIN]
+    assert beside.granted[GPU, "team"] == alone.granted[GPU, "team"]
+    assert {owner.pod_uid for owner in beside.grants} <= {uid("model"), uid("liar")}
+    assert all(held.containers == 0 or asks for (_, name), held in beside.granted.items() if name == "other")
 
 
 def test_what_cannot_be_believed_is_counted() -> None:

@@ -11,11 +11,13 @@ import pytest
 from typing_extensions import override
 
 from exporter.errors import FAILURE_REASONS
+from exporter.hami import node_register
+from exporter.hami.node_register import NodeState
 from exporter.labels import Build
 from exporter.metrics import families
-from exporter.model import CoreReading, DriverState, PodState, ProcessState
+from exporter.model import CoreReading, DriverState, Failure, Memory, PodState, ProcessState, XidEvents
 from exporter.sampler import Sampler, Sources
-from exporter.sources import Gpus, Pods, Processes
+from exporter.sources import Gpus, Node, Pods, Processes, Regions
 from exporter.sources.no_pods import NoPods
 from tests.make import (
     GIB,
@@ -31,13 +33,15 @@ from tests.make import (
     process,
     processes,
     reading,
+    regions,
     status,
 )
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
+    from exporter.hami.region import RegionState
     from exporter.snapshot import Snapshot
 
 MODEL = pod("model", granted=f"{GPU},NVIDIA,2000,30:;")
@@ -78,6 +82,36 @@ class Answers(Gpus, Processes, Pods):
         self.closed += 1
 
 
+class Registered(Node):
+    """The own Node: says what a device plugin registered there, as annotation text."""
+
+    def __init__(self, text: str = "") -> None:
+        """Begin with nothing registered, unless given."""
+        self.text = text
+
+    @override
+    def current(self) -> NodeState:
+        return NodeState(node_register.decode(self.text), status("node"))
+
+    @override
+    def close(self) -> None:
+        pass
+
+
+class Counted(Regions):
+    """HAMi-core's regions: answers what it was given, and notes what it was told of the GPUs."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self.state = regions()
+        self.physical: list[Mapping[str, int]] = []
+
+    @override
+    def read(self, physical: Mapping[str, int]) -> RegionState:
+        self.physical.append(physical)
+        return self.state
+
+
 class Bench:
     """A sampler on clocks of the test's own."""
 
@@ -85,7 +119,9 @@ class Bench:
         """Nothing has ticked yet."""
         self.now = 1000.0
         self.answers = Answers()
-        sources = Sources(self.answers, self.answers, api or self.answers)
+        self.node = Registered()
+        self.regions = Counted()
+        sources = Sources(self.answers, self.answers, api or self.answers, self.node, self.regions)
         self.sampler = Sampler(NODE, sources, interval, wall=lambda: 5e8 + self.now, monotonic=lambda: self.now)
 
 
@@ -113,8 +149,8 @@ def errors_of(snapshot: Snapshot, source: str, reason: str) -> int:
 
 
 def up(snapshot: Snapshot) -> dict[str, bool]:
-    """Return which sources are up."""
-    return {state.source: state.up for state in snapshot.statuses}
+    """Return which of the sources that no tick can do without are up."""
+    return {state.source: state.up for state in snapshot.statuses if state.source not in ("node", "regions")}
 
 
 # ---------------------------------------------------------------- one tick
@@ -326,7 +362,8 @@ def test_a_stop_ends_the_loop_and_closes_driver_and_pods(bench: Bench) -> None:
 
 def test_a_stuck_loop_withholds_its_readings(bench: Bench) -> None:
     """When no tick has come for more than ten seconds, what was read is no longer shown as live."""
-    bench.answers.driver = driver(reading({7: GIB}, busy={7: 0.5}))
+    state = driver(reading({7: GIB}, busy={7: 0.5}))
+    bench.answers.driver = replace(state, xids={(GPU, 79): XidEvents(1, 7.0)})
     bench.answers.found = processes(process(7, INSIDE))
     snapshot = bench.sampler.tick()
 
@@ -338,9 +375,10 @@ def test_a_stuck_loop_withholds_its_readings(bench: Bench) -> None:
     assert late is not None
     assert late.not_ready == late.joined.blind == "the sampler is stuck: nothing was read for too long"
     assert published(late, "vgpu_device_up") == {GPU: 0}
-    assert published(late, "vgpu_source_up") == {"nvml": 0, "procfs": 0, "pods": 0}
+    assert published(late, "vgpu_source_up") == dict.fromkeys(("nvml", "procfs", "pods", "node", "regions"), 0)
     assert published(late, "vgpu_exporter_snapshot_timestamp_seconds") == {"": snapshot.taken}
     assert published(late, "vgpu_device_memory_granted_bytes") == {GPU: 2000 * MIB}
+    assert published(late, "vgpu_device_xid_errors_total") == {GPU: 1}
     for name in ("vgpu_device_memory_used_bytes", "vgpu_container_memory_used_bytes", "vgpu_device_core_busy_seconds"):
         assert published(late, name) == {}
 
@@ -401,6 +439,58 @@ def test_the_roster_follows_the_gpus(bench: Bench) -> None:
     bench.answers.driver = driver(reading(), reading(uuid=OTHER_GPU))
 
     assert published(bench.sampler.tick(), "vgpu_device_memory_granted_bytes")[OTHER_GPU] == 2000 * MIB
+
+
+WHOLE = pod("model", granted=f"{GPU},NVIDIA,49152,0:;")
+
+
+def test_a_whole_card_is_what_hami_registered_at_most(bench: Bench) -> None:
+    """A pod that asks for a whole card holds no more than the plugin registered, be that more than the card has."""
+    bench.answers.pods = pods(WHOLE)
+    bench.node.text = f"{GPU},10,36864,100,NVIDIA-L4,0,true,0,hami-core:"
+
+    snapshot = bench.sampler.tick()
+
+    assert published(snapshot, "vgpu_device_memory_granted_bytes") == {GPU: 36 * GIB}
+    assert snapshot.accounts.failures["grant_above_request"] == 1
+
+
+@pytest.mark.parametrize(("units", "granted"), [(24576, 500 * MIB), (2457, 5000 * MIB), (2458, None)])
+def test_volcanos_unit_is_told_by_what_it_registered_of_the_card(bench: Bench, units: int, granted: int | None) -> None:
+    """A card of 24576 MiB that is registered as 2457 units has units of 10 MiB; what divides no way says nothing."""
+    wants = {"volcano.sh/vgpu-number": 1, "volcano.sh/vgpu-memory": 500}
+    annotations = {"volcano.sh/vgpu-ids-new": f"{GPU},NVIDIA,500,0:", "volcano.sh/vgpu-node": NODE}
+    bench.answers.pods = pods(pod("model", asks=wants, annotations=annotations))
+    bench.answers.driver = driver(reading(memory=Memory(24 * GIB, 0, 0)))
+    bench.node.text = f"{GPU},10,{units},NVIDIA,true,hami-core:"
+
+    snapshot = bench.sampler.tick()
+
+    factor = {24576: 1, 2457: 10}.get(units)
+    schedulable = published(snapshot, "vgpu_device_memory_schedulable_bytes")
+    assert schedulable == ({GPU: units * factor * MIB} if factor else {})
+    assert published(snapshot, "vgpu_device_memory_granted_bytes") == {GPU: granted or 0}
+    assert snapshot.accounts.failures["grant_unit_unknown"] == int(granted is None)
+
+
+def test_what_a_region_counts_may_exceed_the_card_where_hami_oversubscribes(bench: Bench) -> None:
+    """Regions are held against the card's memory, or against what was registered where that is more."""
+    bench.node.text = f"{GPU},10,49152,100,NVIDIA-L4,0,true,0,hami-core:"
+    bench.sampler.tick()
+    bench.node.text = ""
+    bench.sampler.tick()
+
+    assert bench.regions.physical == [{GPU: 48 * GIB}, {GPU: 24 * GIB}]
+
+
+def test_a_region_that_cannot_be_read_is_a_failure(bench: Bench) -> None:
+    """What the regions' source could not use counts once, and its state is published with the others."""
+    bench.regions.state = replace(regions(), problems=frozenset({Failure("region_malformed", "x/a.cache")}))
+    bench.sampler.tick()
+    snapshot = bench.sampler.tick()
+
+    assert snapshot.accounts.failures["region_malformed"] == 1
+    assert [state.source for state in snapshot.statuses if state.up] == ["nvml", "procfs", "pods", "node", "regions"]
 
 
 def test_names_that_are_too_old_are_unknown_pods(bench: Bench) -> None:
@@ -510,7 +600,7 @@ def test_without_kubernetes_use_inside_pods_is_an_unknown_pods() -> None:
     assert snapshot.joined.pairs == ()
     assert published(snapshot, "vgpu_device_memory_granted_bytes") == {}
     assert up(snapshot) == {"nvml": True, "procfs": True}
-    assert published(snapshot, "vgpu_source_up") == {"nvml": 1, "procfs": 1}
+    assert "pods" not in published(snapshot, "vgpu_source_up")
 
 
 def test_devices_without_a_reading_are_down(bench: Bench) -> None:

@@ -35,12 +35,12 @@ class ProcTree:
         (root / "uptime").write_text("1000.00 1000.00\n")
         (root / "self" / "cgroup").write_text("0::/\n")
 
-    def put(self, pid: int, cgroup: str, *, start: int = 100, comm: str = "python") -> None:
-        """Have a process that began `start` ticks after boot."""
+    def put(self, pid: int, cgroup: str, *, start: int = 100, comm: str = "python", inner: int = 1) -> None:
+        """Have a process that began `start` ticks after boot and knows itself as `inner`."""
         directory = self.root / str(pid)
         directory.mkdir(exist_ok=True)
         (directory / "cgroup").write_text(cgroup)
-        (directory / "status").write_text(f"Name:\t{comm}\nNSpid:\t{pid}\t1\n")
+        (directory / "status").write_text(f"Name:\t{comm}\nNSpid:\t{pid}\t{inner}\n")
         (directory / "stat").write_text(f"{pid} ({comm}) S {' '.join(['0'] * 18)} {start} 0 0\n")
 
 
@@ -90,6 +90,7 @@ class World:
         self.driver = FakeDriver(directory, installed=installed)
         self.kube = KubeServer()
         self.proc = ProcTree(directory / "proc")
+        self.containers = directory / "containers"
         self.kube.put(node())
         self.kubeconfig = self.kube.kubeconfig(directory / "kubeconfig")
         self.program: subprocess.Popen[bytes] | None = None
@@ -112,7 +113,7 @@ class World:
         command = [
             sys.executable, str(ROOT / "tests" / "node_program.py"), self.driver.library, f"--node-name={NODE}",
             f"--procfs={self.proc.root}", f"--kubeconfig={self.kubeconfig}", f"--interval={interval}",
-            "--listen=127.0.0.1:0", "--health-listen=", *flags,
+            f"--hami-containers={self.containers}", "--listen=127.0.0.1:0", "--health-listen=", *flags,
         ]  # fmt: skip
         environment = {key: value for key, value in os.environ.items() if not key.startswith("KUBERNETES_")}
         with self.log.open("wb") as log:

@@ -1,7 +1,7 @@
 """What of the documentation is generated: `python -m tools.docs [--check]`.
 
-The README's metric table and docs/metrics.md from the catalogue, docs/configuration.md from the settings, and the
-README's table of who uses the recorded GPU from playing the recording.
+The README's metric table and docs/metrics.md from the catalogue, docs/configuration.md from the settings, the README's
+table of who uses the recorded GPU from playing the recording, docs/hami.md's of releases from their tests' data.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from exporter.catalogue import METRICS, Kind, Metric, Unit
 from exporter.roles.demo import RECORDING
 from exporter.sampler import Sampler, Sources
 from exporter.sources.recorded import Player, load
+from tests.hami.releases import RELEASES, Feature
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -136,7 +137,9 @@ def demo_table() -> str:
     """Who uses the recorded GPU at its 80th second, as the program says it."""
     capture, now = load(RECORDING), [0.0]
     player = Player(capture, monotonic=lambda: now[0], wall=lambda: now[0])
-    sampler = Sampler(capture.node, Sources(player, player, player), player.interval, wall=lambda: now[0])
+    sampler = Sampler(
+        capture.node, Sources(player, player, player, regions=player.regions), player.interval, wall=lambda: now[0]
+    )
     snapshot = sampler.tick()
     while now[0] < _SECOND:
         now[0] = int(now[0]) + 1.01
@@ -189,21 +192,43 @@ def _default(default: str | tuple[str, ...] | None) -> str:
     return ", ".join(default) if isinstance(default, tuple) else default or ""
 
 
-def marked(text: str, name: str, content: str) -> str:
-    """The text with what stands between the markers of that name replaced."""
+def release_table() -> str:
+    """What stands between the markers of docs/hami.md: a row per group of releases, a column per feature."""
+    rows = [(release.name, *(_outcome(release.cells[feature].outcome) for feature in Feature)) for release in RELEASES]
+    return _table(("Release", *(feature.value for feature in Feature)), rows)
+
+
+def _outcome(word: str) -> str:
+    """A word of the table as a cell; annotations are code."""
+    return _code(word) if "/" in word else _cell(word)
+
+
+def marked(text: str, name: str, content: str, file: str) -> str:
+    """The text of a file with what stands between the markers of that name replaced."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     before, found, rest = text.partition(begin)
     _, closed, after = rest.partition(end)
     if not (found and closed):
-        raise SystemExit(f"README.md: expected {begin} and, below it, {end}")
+        raise SystemExit(f"{file}: expected {begin} and, below it, {end}")
     return f"{before}{begin}\n{content}\n{end}{after}"
 
 
 def generated() -> dict[str, str]:
     """Every generated file: its path from the root, and what must stand in it."""
-    readme = (_ROOT / "README.md").read_text(encoding="utf-8")
-    readme = marked(marked(readme, "metrics", readme_table()), "demo", demo_table())
-    return {"README.md": readme, "docs/metrics.md": reference(), "docs/configuration.md": configuration()}
+    return {
+        "README.md": _filled("README.md", metrics=readme_table(), demo=demo_table()),
+        "docs/metrics.md": reference(),
+        "docs/configuration.md": configuration(),
+        "docs/hami.md": _filled("docs/hami.md", releases=release_table()),
+    }
+
+
+def _filled(file: str, **tables: str) -> str:
+    """The file with its tables as they must be, by the names of their markers."""
+    text = (_ROOT / file).read_text(encoding="utf-8")
+    for name, table in tables.items():
+        text = marked(text, name, table, file)
+    return text
 
 
 def stale() -> str:

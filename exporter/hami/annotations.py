@@ -1,13 +1,14 @@
-"""HAMi's device annotation on a pod: its grammar, and which container an entry is for.
+"""HAMi's device annotations on a pod: their grammar, and which container an entry is for.
 
-The text of `hami.io/vgpu-devices-allocated` is the same from 2.3.11 to 2.10.0:
+Every family has one, under a key of its own (`families.py`), and the text is the same from 2.3.11 to 2.10.0:
 
     value   = *( entry ";" )                       an entry per container, or nearly so: see `place`
-    entry   = *( device ":" )                      empty for a container without a GPU
-    device  = UUID "," family "," MiB "," percent
+    entry   = *( device ":" )                      empty for a container without a device
+    device  = UUID "," family "," memory "," cores
 
-The second field says `NVIDIA` in every release, but nothing rests on it: the annotation's key is NVIDIA's alone, and
-the UUID must be one of the node's GPUs to count. Dropping an entry for an odd word would shift all that follow it.
+HAMi up to 2.3.4 and Volcano leave out the last ";". UUIDs are NVML's for NVIDIA; other families have some that HAMi
+makes up (`<node>-cambricon-mlu-0`). The second field is HAMi's word for the family (AMD's is the product's name), but
+nothing rests on it: the key says the family. Dropping an entry for an odd word would shift all that follow it.
 """
 
 from __future__ import annotations
@@ -22,15 +23,12 @@ if TYPE_CHECKING:
 
     from exporter.model import Container
 
-#: What HAMi granted; written by its scheduler at Filter time and never erased (2.3.11 to 2.10.0).
-ALLOCATED: Final = "hami.io/vgpu-devices-allocated"
-#: The node that HAMi chose, written together with it.
-NODE: Final = "hami.io/vgpu-node"
 #: Characters and devices of one annotation; an honest one needs a hundredth of it.
 MAX_TEXT: Final = 64 * 1024
 MAX_DEVICES: Final = 1024
 _FIELDS: Final = 4
 _INT32_MAX: Final = 2**31 - 1
+_DIGITS: Final = len(str(_INT32_MAX))
 
 #: The devices of one container, in HAMi's order.
 Entry: TypeAlias = tuple[GrantedDevice, ...]
@@ -47,12 +45,12 @@ def decode(text: str) -> tuple[Entry, ...]:
     """
     if len(text) > MAX_TEXT:
         raise AnnotationError(f"device annotation of {len(text)} characters, {MAX_TEXT} are allowed: {shorten(text)}")
-    if sum("," in piece for piece in text.replace(";", ":").split(":")) > MAX_DEVICES:
+    if text.count(",") > MAX_DEVICES and _devices(text) > MAX_DEVICES:
         raise AnnotationError(f"device annotation with more than {MAX_DEVICES} devices: {shorten(text)}")
     entries = text.split(";")
     if not entries[-1]:
         entries.pop()
-    return tuple(_entry(entry) for entry in entries)
+    return tuple(map(_entry, entries))
 
 
 def place(entries: Sequence[Entry], asking: Sequence[Container]) -> Mapping[str, Entry] | None:
@@ -81,9 +79,13 @@ def place(entries: Sequence[Entry], asking: Sequence[Container]) -> Mapping[str,
     return None
 
 
+def _devices(text: str) -> int:
+    return sum("," in piece for piece in text.replace(";", ":").split(":"))
+
+
 def _entry(text: str) -> Entry:
     devices = [_device(piece) for piece in text.split(":") if "," in piece]
-    return tuple(device for device in devices if device.uuid)
+    return tuple([device for device in devices if device.uuid])
 
 
 def _device(piece: str) -> GrantedDevice:
@@ -96,6 +98,6 @@ def _device(piece: str) -> GrantedDevice:
 
 def _int32(text: str, piece: str) -> int:
     """Read digits and nothing else: `int` would take blanks, underscores, other alphabets' digits and any length."""
-    if text.isascii() and text.isdigit() and len(text) <= len(str(_INT32_MAX)) and int(text) <= _INT32_MAX:
-        return int(text)
+    if len(text) <= _DIGITS and text.isascii() and text.isdigit() and (number := int(text)) <= _INT32_MAX:
+        return number
     raise AnnotationError(f"{shorten(text)} is no number from 0 to {_INT32_MAX}: {shorten(piece)}")

@@ -1,7 +1,8 @@
 """What HAMi registered of a node's GPUs: the annotation of each release, and Volcano's (hami-contract.md 2.1, 2.2).
 
+    4pd.io/node-nvidia-register
+      up to 2.3.4       device = id "," count "," devmem "," devcore "," type "," health ":"
     hami.io/node-nvidia-register
-      2.3.4             device = id "," count "," devmem "," devcore "," type "," health ":"
       2.3.9 to 2.4.1    … type "," numa "," health ":"
       2.5.0 to 2.7.1    … type "," numa "," health "," index "," mode ":"
       2.8.0 to 2.10.0   JSON array of objects with these names, each `omitempty`: a missing one is 0, "" or false
@@ -27,9 +28,12 @@ if TYPE_CHECKING:
 
     from exporter.model import SourceStatus
 
-#: HAMi's annotation on a Node, and Volcano's.
+#: HAMi's annotation on a Node, its name up to 2.3.4, and Volcano's.
 HAMI: Final = "hami.io/node-nvidia-register"
+FOURPD: Final = "4pd.io/node-nvidia-register"
 VOLCANO: Final = "volcano.sh/node-vgpu-register"
+#: All of them; the first that is there is believed.
+KEYS: Final = (HAMI, FOURPD, VOLCANO)
 #: Characters and devices of one annotation; an honest one needs a third of the first, a hundredth of the second.
 MAX_TEXT: Final = 64 * 1024
 MAX_DEVICES: Final = 1024
@@ -83,7 +87,7 @@ class RegisteredDevice:
 class NodeState:
     """What the own Node says; `devices` is None if it is not known (yet, or any more), () if nothing is registered.
 
-    `problems` are the keys of annotations on the Node that are not used: unreadable, or Volcano's beside HAMi's.
+    `problems` are the keys of annotations on the Node that are not used: unreadable, or others beside HAMi's.
     `status` is None where no API server is asked.
     """
 
@@ -112,12 +116,12 @@ def decode(text: str) -> tuple[RegisteredDevice, ...]:
 
 
 def choose(annotations: Mapping[str, str]) -> tuple[str | None, frozenset[str]]:
-    """Return the key of the annotation to go by (None: there is neither) and those left aside.
+    """Return the key of the annotation to go by (None: there is none) and those left aside.
 
-    HAMi's goes before Volcano's. Two schedulers cannot share one node, and which of the plugins is gone nothing on the
-    Node says reliably; so one of them is believed whole, and never a mixture of both.
+    HAMi's goes before its old one, and that before Volcano's. Two schedulers cannot share one node, and which of the
+    plugins is gone nothing on the Node says reliably; so one of them is believed whole, and never a mixture.
     """
-    there = [key for key in (HAMI, VOLCANO) if key in annotations]
+    there = [key for key in KEYS if key in annotations]
     return (there[0] if there else None), frozenset(there[1:])
 
 

@@ -117,13 +117,15 @@ class FoundRegion:
 class RegionState:
     """All regions of the node as last read, what could not be read, and how the source is doing.
 
-    `waiting` counts the files that libvgpu has created and not filled yet.
+    `waiting` counts the files that libvgpu has created and not filled yet. `complete` are the UIDs of pods that have a
+    directory, all of whose files (there may be none) gave a region: who is missing there was never counted.
     """
 
     regions: tuple[FoundRegion, ...]
     problems: frozenset[Failure]
     waiting: int
     status: SourceStatus
+    complete: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

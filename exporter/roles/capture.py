@@ -1,4 +1,4 @@
-"""The capture role: records this node's driver answers, /proc facts and pods, for a bug report, a test or a demo."""
+"""The capture role: records what driver, /proc, HAMi and API server say of this node, for a bug report or a demo."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import logging
 import signal
 import time
+from collections import Counter
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,14 +17,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from exporter import manifest
-from exporter.capture import encode_node, encode_pods, encode_sample
-from exporter.errors import ApiError, ExporterError
+from exporter.capture import encode_node, encode_pods, encode_regions, encode_sample
+from exporter.capture_regions import RecordedRegions
+from exporter.errors import FAILURE_REASONS, ApiError, ExporterError
 from exporter.join import pids_of
 from exporter.redaction import Redactor, cgroup
 from exporter.sources.driver import LIBRARY_PATHS
 from exporter.sources.kube_api import KubeApi, Pace, of_node
 from exporter.sources.nvml import NvmlGpus
 from exporter.sources.procfs import ProcFs
+from exporter.sources.regions import Regions
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -40,13 +43,17 @@ _API_PACE: Final = Pace(connect=3, read=5)
 
 @dataclass(frozen=True, slots=True)
 class CaptureSettings:
-    """What to record and where to; `seconds` is how long, `redact` renames what tells who is who."""
+    """What to record and where to; `seconds` is how long, `redact` renames what tells who is who.
+
+    `hami_containers` is where HAMi-core's regions are, nowhere if they are not to be read.
+    """
 
     out: Path
     seconds: float
     redact: bool
     node: str
     procfs: str
+    hami_containers: tuple[str, ...]
     kubeconfig: str | None
     kubernetes: bool
 
@@ -123,6 +130,7 @@ class _Recorder:
         self._rhythm = rhythm
         self._gpus = gpus
         self._processes = ProcFs(settings.procfs)
+        self._regions = Regions(settings.hami_containers) if settings.hami_containers else None
         self._redactor = Redactor()
         self._api = KubeApi(settings.kubeconfig, _API_PACE) if settings.kubernetes else None
         self._begun = self._due = self._pods_due = time.monotonic()
@@ -130,6 +138,8 @@ class _Recorder:
         self._pids: set[int] = set()
         self._known: Mapping[int, Process | Unreadable] = {}
         self._pods: list[dict[str, Any]] | None = None
+        self._known_regions: RecordedRegions | None = None
+        self._problems: Counter[str] = Counter()
 
     @property
     def passed(self) -> float:
@@ -137,9 +147,11 @@ class _Recorder:
         return time.monotonic() - self._begun
 
     def close(self) -> None:
-        """Close the connection to the API server."""
+        """Close the connection to the API server, and tell what the recording lacks."""
         if self._api is not None:
             self._api.close()
+        for reason, count in sorted(self._problems.items()):
+            _log.warning("not recorded, up to %d at once: %s: %s", count, reason, FAILURE_REASONS[reason])
 
     def until_next(self) -> float:
         """Return how many seconds to wait until the next sample is due; one that is late moves those after it."""
@@ -154,13 +166,14 @@ class _Recorder:
             raise ExporterError(
                 f"{self._settings.procfs} is no procfs: --procfs must name the host's. Nothing was recorded"
             )
-        self._clocks = {device.uuid: 0.0 for device in driver.devices}
+        gpus = [device for device in driver.devices if not device.parent]  # instances are told in their GPU's samples
+        self._clocks = {gpu.uuid: 0.0 for gpu in gpus}
         self._begun = self._due = time.monotonic()
         node, own_cgroup = self._settings.node, found.own_cgroup
         if self._settings.redact:
             node, own_cgroup = self._redactor.name("node", node), cgroup(own_cgroup)
         recorded = datetime.now(UTC).isoformat(timespec="seconds")
-        yield encode_node(node, driver.devices[0].driver, driver.devices, recorded, own_cgroup)
+        yield encode_node(node, gpus[0].driver, gpus, recorded, own_cgroup)
         if self._api is None:
             yield encode_pods(0.0, ())  # known to be without names, so that it can be played
             return
@@ -169,14 +182,17 @@ class _Recorder:
             _log.warning("the API server knows no pod on the node %s: is --node-name right?", self._settings.node)
 
     def lines(self) -> Iterator[str]:
-        """Yield what this moment brings: the pods if they changed, the readings that are new."""
+        """Yield what this moment brings: the pods and regions if they changed, the readings that are new."""
         if self._api is not None and time.monotonic() >= self._pods_due:
             try:
                 yield from self._changed_pods(self._api)
             except ApiError as error:
                 _log.warning("the pods recorded so far stay: %s", error)
-        readings = self._new_readings()
+        state = self._gpus.read(self._rhythm.interval / 2)
+        readings = self._new_readings(state.readings)
         news = self._news(readings)
+        if self._regions is not None:
+            yield from self._changed_regions(self._regions, state.readings)
         yield encode_sample(self.passed, time.time_ns() // 1000, readings, self._redacted(news))
 
     def _changed_pods(self, api: KubeApi) -> Iterator[str]:
@@ -188,16 +204,26 @@ class _Recorder:
             self._pods = pods
             yield encode_pods(self.passed, map(self._redactor.pod, pods) if self._settings.redact else pods)
 
-    def _new_readings(self) -> list[DeviceReading]:
+    def _changed_regions(self, source: Regions, readings: Mapping[str, DeviceReading]) -> Iterator[str]:
+        """Yield HAMi-core's regions if they are others than before; that they cannot be read is news, too."""
+        state = source.read({uuid: one.memory.total for uuid, one in readings.items() if one.memory is not None})
+        self._problems |= Counter(problem.reason for problem in state.problems)
+        regions = RecordedRegions(state.regions, state.complete, state.waiting) if state.status.up else None
+        if regions != self._known_regions:
+            self._known_regions = regions
+            redacted = self._redactor.regions(regions) if regions is not None and self._settings.redact else regions
+            yield encode_regions(self.passed, redacted)
+
+    def _new_readings(self, readings: Mapping[str, DeviceReading]) -> list[DeviceReading]:
         """Return the readings that were not recorded yet, of the GPUs that the first line names."""
-        state = self._gpus.read(self._rhythm.interval / 2)
-        new = [one for uuid, one in state.readings.items() if uuid in self._clocks and one.clock > self._clocks[uuid]]
+        new = [one for uuid, one in readings.items() if uuid in self._clocks and one.clock > self._clocks[uuid]]
         self._clocks.update({one.device.uuid: one.clock for one in new})
         return new
 
     def _news(self, readings: Collection[DeviceReading]) -> Mapping[int, Process | Unreadable]:
         """Return who the PIDs are that the driver names, and those it named last time, as far as that is news."""
-        named = pids_of(readings) | {one.pid for reading in readings if reading.core for one in reading.core.samples}
+        everywhere = [one for reading in readings for one in (reading, *(reading.instances or ()))]
+        named = pids_of(everywhere) | {one.pid for reading in readings if reading.core for one in reading.core.samples}
         found = self._processes.look_up(named | self._pids).processes
         self._pids = named
         news = {pid: one for pid, one in found.items() if self._known.get(pid) != one}

@@ -40,6 +40,7 @@ def play(settings: DemoSettings, revision: str, on_listening: Callable[[list[str
         raise ConfigError("--loop and --hold exclude each other: a loop never stays anywhere")
     capture = load(settings.capture)
     player = Player(capture, speed=settings.speed, loop=settings.loop, hold=settings.hold)
-    sampler = Sampler(capture.node, Sources(player, player, player), player.interval)
+    sources = Sources(player, player, player, regions=player.regions)
+    sampler = Sampler(capture.node, sources, player.interval)
     server = Server(Renderer(sampler.current, built(revision)), NOTE)
     run(sampler, server, settings.listen, on_listening=on_listening)

@@ -18,6 +18,7 @@ from exporter.sources.node import NodeWatch
 from exporter.sources.nvml import NvmlGpus
 from exporter.sources.pods import WatchedPods
 from exporter.sources.procfs import ProcFs
+from exporter.sources.regions import Regions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,7 +43,8 @@ def serve(
     logs.configure(settings.log_format, settings.log_level)
     pods = _pods(settings)
     gpus = NvmlGpus(settings.interval, library_paths)
-    sources = Sources(gpus, ProcFs(settings.procfs), pods, _node(settings))
+    regions = Regions(settings.hami_containers) if settings.hami_containers else None
+    sources = Sources(gpus, ProcFs(settings.procfs), pods, _node(settings), regions)
     sampler = Sampler(settings.node_name, sources, settings.interval)
     server = Server(Renderer(sampler.current, built(revision)))
     run(

@@ -111,10 +111,10 @@ class Driver:
         """Return the GPU at NVML's `index`, and the handle to ask it by."""
         handle = _call(f"GPU {index}", pynvml.nvmlDeviceGetHandleByIndex, index)
         device = Device(
-            uuid=_decoded(_call(f"GPU {index}", pynvml.nvmlDeviceGetUUID, handle)),
+            uuid=decoded(_call(f"GPU {index}", pynvml.nvmlDeviceGetUUID, handle)),
             index=index,
-            name=_decoded(_call(f"GPU {index}", pynvml.nvmlDeviceGetName, handle)),
-            driver=_decoded(_call("the driver's version", pynvml.nvmlSystemGetDriverVersion)),
+            name=decoded(_call(f"GPU {index}", pynvml.nvmlDeviceGetName, handle)),
+            driver=decoded(_call("the driver's version", pynvml.nvmlSystemGetDriverVersion)),
         )
         return device, handle
 
@@ -174,6 +174,6 @@ def _call(what: str, function: Callable[..., Any], *arguments: object) -> Any:  
         raise CallError(what, error.value) from error
 
 
-def _decoded(text: str | bytes) -> str:
+def decoded(text: str | bytes) -> str:
     """Return a text of NVML as a `str`; older pynvml answers bytes."""
     return text.decode(errors="replace") if isinstance(text, bytes) else text

@@ -6,7 +6,7 @@ The functions take a handle and raise pynvml's errors; `Fact` asks by them, reme
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 import pynvml
 
@@ -14,7 +14,7 @@ from exporter.model import GpuProcess, Memory, SmSample
 from exporter.sources.driver import CallError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from exporter.sources.driver import Handle
 
@@ -33,6 +33,8 @@ _IDLE: Final = frozenset({pynvml.NVML_SUCCESS, pynvml.NVML_ERROR_NOT_FOUND, pynv
 _UNFILLED: Final = 2**64 - 1  # "a field that the driver cannot fill is all ones"
 _UNFILLED_INT: Final = 2**32 - 1
 _ATTEMPTS: Final = 5  # a list that grows between "how many?" and "which?" is asked for again
+#: In a process list: on no MIG instance, or the driver does not say on which.
+NO_INSTANCE: Final = 2**32 - 1
 
 Answer = TypeVar("Answer")
 
@@ -44,8 +46,13 @@ class Fact(Generic[Answer]):
         """`what` names it in messages; `calls` come newest first and take a handle, then what `ask` is given."""
         self._what: Final = what
         self._calls: Final = list(calls)
-        self.fell_back = False
+        self._fell_back = False
         self.reason = "supported"
+
+    @property
+    def newest(self) -> str:
+        """The reason as it stands for the newest of the calls: an older one that answers does not count."""
+        return "not_supported" if self._fell_back and self.reason == "supported" else self.reason
 
     def ask(self, handle: Handle, *arguments: object) -> Answer | None:
         """Return the answer, or None if `reason` says that there is none to be had; raises `CallError`."""
@@ -64,7 +71,7 @@ class Fact(Generic[Answer]):
 
     def _drop(self, code: int) -> None:
         del self._calls[0]
-        self.fell_back = True
+        self._fell_back = True
         if not self._calls:
             self.reason = "no_permission" if code == pynvml.NVML_ERROR_NO_PERMISSION else "not_supported"
 
@@ -89,30 +96,80 @@ def memory_v1(handle: Handle) -> Memory | None:
     return None if _UNFILLED in (info.total, info.used) else Memory(info.total, info.used, None)
 
 
-def process_lists() -> tuple[Fact[list[GpuProcess]], ...]:
-    """Return the facts that list processes: those that compute, those that draw, those that are MPS clients."""
-    return (
-        Fact(
-            "list of compute processes",
-            _listing(pynvml.nvmlDeviceGetComputeRunningProcesses_v3),
-            _listing(pynvml.nvmlDeviceGetComputeRunningProcesses_v2),
-        ),
-        Fact(
-            "list of graphics processes",
-            _listing(pynvml.nvmlDeviceGetGraphicsRunningProcesses_v3),
-            _listing(pynvml.nvmlDeviceGetGraphicsRunningProcesses_v2),
-        ),
-        Fact(
-            "list of MPS clients",
-            _listing(pynvml.nvmlDeviceGetMPSComputeRunningProcesses_v3, mps=True),
-            _listing(pynvml.nvmlDeviceGetMPSComputeRunningProcesses_v2, mps=True),
-        ),
-    )
+class Listed(NamedTuple):
+    """One entry of a process list; `place` are the IDs of its GPU instance and compute instance, or `NO_INSTANCE`."""
+
+    process: GpuProcess
+    place: tuple[int, int]
 
 
-def _listing(function: Callable[[Handle], Any], *, mps: bool = False) -> Callable[[Handle], list[GpuProcess]]:
+class ProcessLists:
+    """The lists that name the processes of a GPU or MIG instance: who computes, who draws, who is an MPS client."""
+
+    def __init__(self, of: str = "") -> None:
+        """Know nothing yet of which of them there are; `of` ends their names in messages."""
+        self._facts: Final = (
+            Fact(
+                f"list of compute processes{of}",
+                _listing(pynvml.nvmlDeviceGetComputeRunningProcesses_v3),
+                _listing(pynvml.nvmlDeviceGetComputeRunningProcesses_v2),
+            ),
+            Fact(
+                f"list of graphics processes{of}",
+                _listing(pynvml.nvmlDeviceGetGraphicsRunningProcesses_v3),
+                _listing(pynvml.nvmlDeviceGetGraphicsRunningProcesses_v2),
+            ),
+            Fact(
+                f"list of MPS clients{of}",
+                _listing(pynvml.nvmlDeviceGetMPSComputeRunningProcesses_v3, mps=True),
+                _listing(pynvml.nvmlDeviceGetMPSComputeRunningProcesses_v2, mps=True),
+            ),
+        )
+
+    @property
+    def reason(self) -> str:
+        """Why there is no list, if there is none, for `vgpu_device_capability_info`."""
+        return best(fact.reason for fact in self._facts)
+
+    def ask(self, ask: Callable[[Fact[Sequence[Listed]]], Sequence[Listed] | None]) -> list[Listed] | None:
+        """Return the entries of all lists that there are; None if one of those is not readable, or there is none.
+
+        `ask` gets a fact's answer, and sees to its failure.
+        """
+        answers = [ask(fact) for fact in self._facts]
+        missing = [fact.reason for fact, answer in zip(self._facts, answers, strict=True) if answer is None]
+        if len(missing) == len(answers) or any(reason != "not_supported" for reason in missing):
+            return None
+        return [entry for answer in answers if answer for entry in answer]
+
+
+def _listing(function: Callable[[Handle], Any], *, mps: bool = False) -> Callable[[Handle], Sequence[Listed]]:
     """Make a list function of NVML return our values; pynvml has turned a size of all ones into None."""
-    return lambda handle: [GpuProcess(info.pid, info.usedGpuMemory, mps) for info in function(handle)]
+    return lambda handle: [
+        Listed(GpuProcess(info.pid, info.usedGpuMemory, mps), (info.gpuInstanceId, info.computeInstanceId))
+        for info in function(handle)
+    ]
+
+
+def merged(listed: Iterable[Listed]) -> tuple[GpuProcess, ...]:
+    """Return one process per PID: a client of an MPS server, say, is in two lists."""
+    processes: dict[int, GpuProcess] = {}
+    for process, _ in listed:
+        known = processes.get(process.pid)
+        processes[process.pid] = process if known is None else _joined(known, process)
+    return tuple(processes.values())
+
+
+def _joined(one: GpuProcess, other: GpuProcess) -> GpuProcess:
+    """Two lists' words on one process: the larger figure, None only if neither has one."""
+    figures = [used for used in (one.used, other.used) if used is not None]
+    return GpuProcess(one.pid, max(figures, default=None), one.mps or other.mps)
+
+
+def best(reasons: Iterable[str]) -> str:
+    """Return the reason that says most of several lists: forbidden hides processes, missing does not."""
+    found = set(reasons)
+    return next(reason for reason in ("no_permission", "supported", "not_supported") if reason in found)
 
 
 def new_samples(handle: Handle, last_seen_us: int) -> tuple[SmSample, ...]:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from exporter.core_time import Progress, advance
 from exporter.errors import DriverError
-from exporter.model import CoreReading, DeviceReading, GpuProcess
+from exporter.model import CoreReading, DeviceReading
 from exporter.sources import facts
 from exporter.sources.driver import CallError, Scope
-from exporter.sources.facts import Fact
+from exporter.sources.facts import Fact, ProcessLists, merged
+from exporter.sources.mig import Instances
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from exporter.model import CoreWindow, Device
+    from exporter.model import CoreWindow, Device, GpuProcess
     from exporter.sources.driver import Handle
 
 Answer = TypeVar("Answer")
@@ -42,10 +44,15 @@ class Gpu:
         self._mig = False
         self._begin()
 
+    @property
+    def handle(self) -> Handle:
+        """What NVML calls it: good until it is lost or NVML is initialised anew."""
+        return self._handle
+
     def _begin(self) -> None:
         """Know nothing yet of what this GPU can tell."""
         self._memory = Fact("memory", facts.memory_v2, facts.memory_v1)
-        self._lists = facts.process_lists()
+        self._lists = ProcessLists()
         self._utilization = Fact("utilisation", facts.utilization)
         self._samples = Fact("utilisation of the processes", facts.new_samples, facts.old_samples)
         self._device_samples = Fact("utilisation since the last pass", facts.device_samples)
@@ -59,31 +66,57 @@ class Gpu:
     def read(self) -> tuple[DeviceReading, list[DriverError]]:
         """Ask for everything; return it with what went wrong. Raises `DriverError` if the GPU as a whole did."""
         self._problems = []
-        wall, clock = self._wall(), self._clock()
+        reading = DeviceReading(self.device, self._wall(), self._clock())
         self._notice_mig()
-        memory = self._ask(self._memory)
-        # What starts after this moment cannot be what the driver lists; before it, it may.
-        boottime = time.clock_gettime(time.CLOCK_BOOTTIME)
-        processes = self._processes()
-        utilization = self._ask(self._utilization)
-        core, window = self._core(busy=bool(utilization))
-        reading = DeviceReading(
-            device=self.device,
-            wall=wall,
-            clock=clock,
-            boottime=boottime,
-            memory=memory,
-            utilization=utilization,
+        reading = self._cut(reading) if self._mig else self._whole(reading)
+        reading = replace(
+            reading,
             power=self._ask(self._power),
             energy=self._ask(self._energy),
             temperature=self._ask(self._temperature),
+        )
+        self._insist(reading)
+        return replace(reading, capabilities=self._capabilities(reading)), self._problems
+
+    def _whole(self, reading: DeviceReading) -> DeviceReading:
+        """Add what a GPU tells that is not cut into instances."""
+        memory = self._ask(self._memory)
+        # What starts after this moment cannot be what the driver lists; before it, it may.
+        boottime = time.clock_gettime(time.CLOCK_BOOTTIME)
+        listed = self._lists.ask(self._ask)
+        utilization = self._ask(self._utilization)
+        core, window = self._core(busy=bool(utilization))
+        processes = None if listed is None else merged(listed)
+        return replace(
+            reading,
+            boottime=boottime,
+            memory=memory,
+            utilization=utilization,
             processes=processes,
             core=core,
             window=window,
-            capabilities=self._capabilities(processes or ()),
+            capabilities={
+                "process_list": self._lists.reason,
+                "process_utilization": self._utilization_reason(processes or ()),
+                "memory_v2": self._memory.newest,
+            },
         )
-        self._insist(reading)
-        return reading, self._problems
+
+    def _cut(self, reading: DeviceReading) -> DeviceReading:
+        """Add the GPU's MIG instances: memory, processes and cores are theirs, so it has none of its own."""
+        instances = Instances(self.device, self._handle)
+        reading = replace(reading, boottime=time.clock_gettime(time.CLOCK_BOOTTIME))
+        readings = instances.readings(self._lists.ask(self._ask), reading)
+        self._problems += instances.problems
+        return replace(
+            reading,
+            instances=readings,
+            capabilities={
+                "process_list": instances.process_list(readings, self._lists.reason),
+                "process_utilization": "mig",
+                "memory_v2": "mig",
+            },
+        )
 
     def _ask(self, fact: Fact[Answer], *arguments: object) -> Answer | None:
         """Return one fact; a failure that concerns it alone costs it alone."""
@@ -97,8 +130,9 @@ class Gpu:
 
     def _insist(self, reading: DeviceReading) -> None:
         """Raise the first failure if nothing at all was answered: then it is the GPU that fails."""
-        answers = (reading.memory, reading.processes, reading.utilization, reading.core, reading.power, reading.energy)
-        if self._problems and all(answer is None for answer in (*answers, reading.temperature)):
+        answers = (reading.memory, reading.processes, reading.utilization, reading.core, reading.instances or None)
+        figures = (reading.power, reading.energy, reading.temperature)
+        if self._problems and all(answer is None for answer in (*answers, *figures)):
             raise self._problems[0]
 
     def _notice_mig(self) -> None:
@@ -108,19 +142,8 @@ class Gpu:
             self._begin()
             self._mig = mig
 
-    def _processes(self) -> tuple[GpuProcess, ...] | None:
-        """Return the processes of all lists that this GPU has, each once; None if one that it has is not readable."""
-        failures = len(self._problems)
-        lists = [self._ask(fact) for fact in self._lists]
-        forbidden = any(fact.reason == "no_permission" for fact in self._lists)
-        if forbidden or len(self._problems) > failures or all(listed is None for listed in lists):
-            return None
-        return _merged(process for listed in lists if listed for process in listed)
-
     def _core(self, *, busy: bool) -> tuple[CoreReading | None, CoreWindow | None]:
         """Return who used the SMs since the last pass, and what may be booked of it (law 9 of the metric contract)."""
-        if self._mig:
-            return None, None
         last_seen_us, now_us = self._progress.last_seen_us, self._now_us()
         # The GPU's samples first: what comes between the two answers is then in the processes' averages, too.
         whole = self._ask(self._device_samples, last_seen_us)
@@ -136,15 +159,15 @@ class Gpu:
             )
         return core, step.window
 
-    def _capabilities(self, processes: tuple[GpuProcess, ...]) -> MappingProxyType[str, str]:
-        """Return what this GPU can tell, and why not; SM time of MPS clients is booked on their server."""
-        memory = self._memory
-        shared = "mig" if self._mig else "mps" if any(process.mps for process in processes) else None
+    def _utilization_reason(self, processes: Iterable[GpuProcess]) -> str:
+        """Return whether core time per process is to be had: that of MPS clients is booked on their server."""
+        return "mps" if any(process.mps for process in processes) else self._samples.reason
+
+    def _capabilities(self, reading: DeviceReading) -> MappingProxyType[str, str]:
+        """Return what this GPU can tell, and why not: what the reading says, and the figures of the whole card."""
         return MappingProxyType(
             {
-                "process_list": _best(fact.reason for fact in self._lists),
-                "process_utilization": shared or self._samples.reason,
-                "memory_v2": "not_supported" if memory.fell_back and memory.reason == "supported" else memory.reason,
+                **reading.capabilities,
                 "energy": self._energy.reason,
                 "power": self._power.reason,
                 "temperature": self._temperature.reason,
@@ -153,24 +176,3 @@ class Gpu:
 
     def _now_us(self) -> int:
         return int(self._wall() * 1e6)
-
-
-def _merged(listed: Iterable[GpuProcess]) -> tuple[GpuProcess, ...]:
-    """One process per PID: a client of an MPS server, say, is in two lists."""
-    merged: dict[int, GpuProcess] = {}
-    for process in listed:
-        known = merged.get(process.pid)
-        merged[process.pid] = process if known is None else _joined(known, process)
-    return tuple(merged.values())
-
-
-def _joined(one: GpuProcess, other: GpuProcess) -> GpuProcess:
-    """Two lists' words on one process: the larger figure, None only if neither has one."""
-    figures = [used for used in (one.used, other.used) if used is not None]
-    return GpuProcess(one.pid, max(figures, default=None), one.mps or other.mps)
-
-
-def _best(reasons: Iterable[str]) -> str:
-    """Of the lists' reasons the one that says most: forbidden hides processes, missing does not."""
-    found = set(reasons)
-    return next(reason for reason in ("no_permission", "supported", "not_supported") if reason in found)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote
 
 from exporter.errors import AnnotationError, ApiError
-from exporter.hami.node_register import HAMI, VOLCANO, NodeState, choose, decode
+from exporter.hami.node_register import KEYS, NodeState, choose, decode
 from exporter.sources import kube_api
 from exporter.sources.health import Health
 from exporter.sources.kube_api import KubeApi, RefusedError, Resource, metadata
@@ -142,7 +142,7 @@ def _registering(raw: Mapping[str, object], node: str) -> dict[str, str]:
     annotations = body.get("annotations") or {} if isinstance(body, dict) else None
     if metadata(raw, "name") != node or not isinstance(annotations, dict):
         raise ApiError("malformed", f"The API server's answer is not the Node {node}.")
-    found = {key: annotations[key] for key in (HAMI, VOLCANO) if key in annotations}
+    found = {key: annotations[key] for key in KEYS if key in annotations}
     if not all(isinstance(text, str) for text in found.values()):
         raise ApiError("malformed", f"An annotation of the Node {node} is no text.")
     return found

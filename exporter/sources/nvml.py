@@ -2,7 +2,8 @@
 
 A question to the driver can take minutes, or never come back. So each GPU has a reader of its own, at most one pass
 of it is under way, and nobody waits for it longer than he wants to. The starter initialises NVML anew when the driver
-went away under us, but only while no pass is under way: NVML may not be shut down under a call.
+went away under us, but only while no pass and no wait for XID events is under way: NVML may not be shut down under a
+call.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Literal
 
 from typing_extensions import override
 
@@ -20,8 +21,11 @@ from exporter.model import DriverState
 from exporter.sources import Gpus
 from exporter.sources.backoff import Backoff
 from exporter.sources.driver import LIBRARY_PATHS, CallError, Driver, Scope, handle_of
+from exporter.sources.flight import Flight, guarded
 from exporter.sources.gpu import Gpu
 from exporter.sources.health import Health
+from exporter.sources.instances import with_instances
+from exporter.sources.xid import XidWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,35 +33,12 @@ if TYPE_CHECKING:
     from exporter.model import Device, DeviceReading
     from exporter.sources.driver import Handle
 
-Answer = TypeVar("Answer")
 Question = Literal["read", "end"]
 
 #: Seconds between the first attempts to find a driver or a lost GPU again, and between the last.
 RETRY: Final = (1.0, 30.0)
 #: While some GPUs answer, others are lost: initialising anew may find these, but costs those a window of core time.
 LOST_PACE: Final = 300.0
-
-
-class _Flight:
-    """Driver calls under way `since` a moment of the clock, or not (None)."""
-
-    def __init__(self) -> None:
-        self.since: float | None = None
-        self._reported = False
-
-    def begin(self, now: float) -> None:
-        self.since = now
-        self._reported = False
-
-    def end(self) -> None:
-        self.since = None
-
-    def stalls(self, now: float, limit: float) -> bool:
-        """Tell, once a flight, that it takes longer than `limit` seconds."""
-        if self.since is None or self._reported or now - self.since <= limit:
-            return False
-        self._reported = True
-        return True
 
 
 class _Reader:
@@ -68,7 +49,7 @@ class _Reader:
         self.gpu: Gpu | None = None  # None: its handle is no good
         self.reading: DeviceReading | None = None
         self.untaken = False  # the reading came when nobody waited for it any more; its window must not be lost
-        self.flight: Final = _Flight()
+        self.flight: Final = Flight()
         self.questions: Final = SimpleQueue[Question]()
         self.backoff: Final = backoff
         self.not_before = 0.0
@@ -128,12 +109,13 @@ class NvmlGpus(Gpus):
         self._driver: Final = Driver(library_paths, maps)
         self._turn: Final = threading.Condition()  # guards what follows
         self._readers: dict[str, _Reader] = {}
-        self._starting: Final = _Flight()
+        self._starting: Final = Flight()
         self._backoff: Final = Backoff(*retry)
         self._started = 0.0
         self._unidentified = 0
         self._stale = True  # NVML must be initialised before anything else
         self._attempted = self._greeted = self._answered = self._closed = False
+        self._xids: Final = XidWatch(self._turn, self._watched, self._health, clock, wall, retry)
         threading.Thread(target=self._keep_started, name="nvml", daemon=True).start()
 
     # ------------------------------------------------------------ what the sampler sees
@@ -149,29 +131,29 @@ class NvmlGpus(Gpus):
             )
             now = self._clock()
             stalled = self._stalled(now)
-            answered = self._answered
+            answered, xids = self._answered, self._xids.counts()
             readers = sorted(self._readers.values(), key=lambda reader: reader.device.index)
-            taken = {reader.device.uuid: reader.take() for reader in readers}
+            taken = [(reader.device, reader.take()) for reader in readers]
         for part in stalled:
             self._health.failed("timeout", f"{part or 'NVML'} has not answered for {self._patience:g} s", part)
-        readings = {uuid: reading for uuid, reading in taken.items() if reading is not None}
+        devices, readings = with_instances(taken)
         up = any(now - reading.clock <= self._patience for reading in readings.values())
-        devices = tuple(reader.device for reader in readers)
-        return DriverState(now, answered, devices, readings, self._health.status(up=up))
+        return DriverState(now, answered, devices, readings, self._health.status(up=up), xids)
 
     @override
     def close(self) -> None:
         with self._turn:
             self._closed = True
+            self._xids.close()
             for reader in self._readers.values():
                 reader.questions.put("end")
             self._turn.notify_all()
 
     def _await_first_attempt(self, timeout: float) -> None:
-        """Let the very first `read` find NVML initialised; no later one waits for that."""
+        """Let the very first `read` find NVML initialised, and XID events registered; no later one waits for that."""
         if not self._greeted:
             self._greeted = True
-            self._turn.wait_for(lambda: self._attempted or self._closed, timeout)
+            self._turn.wait_for(lambda: (self._attempted and self._xids.settled()) or self._closed, timeout)
 
     def _ask_idle(self) -> list[_Reader]:
         """Ask every reader that can be asked, and return those."""
@@ -181,9 +163,10 @@ class NvmlGpus(Gpus):
         return [reader for reader in self._readers.values() if reader.ask(now)]
 
     def _stalled(self, now: float) -> list[str]:
-        """Return the UUIDs of the GPUs found stuck just now, "" for the start of NVML."""
+        """Return the UUIDs of the GPUs found stuck just now, "" for the start of NVML, and the wait for XID events."""
         stalled = [uuid for uuid, reader in self._readers.items() if reader.flight.stalls(now, self._patience)]
-        return [*stalled, ""] if self._starting.stalls(now, self._patience) else stalled
+        others = {"": self._starting, "the wait for XID events": self._xids.flight}
+        return stalled + [part for part, flight in others.items() if flight.stalls(now, self._patience)]
 
     # ------------------------------------------------------------ one GPU's thread
 
@@ -191,7 +174,7 @@ class NvmlGpus(Gpus):
         """Read one GPU whenever asked to."""
         while reader.questions.get() == "read":
             begun = self._clock()
-            outcome = _guarded(lambda: self._pass(reader))
+            outcome = guarded(lambda: self._pass(reader))
             if isinstance(outcome, DriverError):
                 self._failed(reader, outcome)
             else:
@@ -209,7 +192,7 @@ class NvmlGpus(Gpus):
         for problem in problems:
             self._health.failed(problem.reason, f"{uuid}: {problem}", part=uuid)
         with self._turn:
-            reader.hand_in(reading)
+            reader.hand_in(self._xids.with_capability(reading))
             self._backoff.reset()
             reader.flight.end()
             self._turn.notify_all()
@@ -230,7 +213,7 @@ class NvmlGpus(Gpus):
         """Initialise NVML now, and again whenever that is needed."""
         delay = 0.0
         while self._may_start(delay):
-            outcome = _guarded(self._start)
+            outcome = guarded(self._start)
             if isinstance(outcome, DriverError):
                 self._health.failed(outcome.reason, str(outcome))
             with self._turn:
@@ -259,7 +242,14 @@ class NvmlGpus(Gpus):
         return self._stale or all(lost) or (not patient and (any(lost) or self._unidentified > 0))
 
     def _idle(self) -> bool:
-        return all(reader.flight.since is None for reader in self._readers.values())
+        flights = [self._xids.flight, *(reader.flight for reader in self._readers.values())]
+        return all(flight.since is None for flight in flights)
+
+    def _watched(self) -> dict[str, Gpu]:
+        """Return the GPUs whose XID events may be waited for, by UUID: none while a start is needed."""
+        if self._needed():
+            return {}
+        return {uuid: reader.gpu for uuid, reader in self._readers.items() if reader.gpu is not None}
 
     def _start(self) -> None:
         """Initialise NVML and take up all GPUs that it lists."""
@@ -298,13 +288,3 @@ class NvmlGpus(Gpus):
 
     def _gpu(self, device: Device, handle: Handle) -> Gpu:
         return Gpu(device, handle, self._interval, self._clock, self._wall)
-
-
-def _guarded(call: Callable[[], Answer]) -> Answer | DriverError:
-    """Return the answer, or what went wrong, whatever it is: a thread that ends would be silent for ever."""
-    try:
-        return call()
-    except DriverError as error:
-        return error
-    except Exception as error:  # noqa: BLE001 - see above
-        return DriverError("unknown", repr(error))

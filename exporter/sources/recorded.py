@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import time
 import zlib
+from collections import defaultdict
 from dataclasses import replace
 from math import fsum
 from typing import TYPE_CHECKING, Final
@@ -21,14 +22,17 @@ from exporter.capture import decode
 from exporter.core_time import Progress, advance
 from exporter.errors import SOURCE_REASONS, CaptureError, ManifestError
 from exporter.freshness import stale_after
+from exporter.hami.region import RegionState
 from exporter.model import CoreWindow, DriverState, PodState, Process, ProcessState, SourceStatus
-from exporter.sources import Gpus, Pods, Processes
+from exporter.sources import Gpus, Pods, Processes, Regions
+from exporter.sources.instances import with_instances
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from exporter.capture import Capture, Frame
+    from exporter.hami.region import FoundRegion
     from exporter.model import DeviceReading, Pod, Unreadable
 
 _MINUTE: Final = 60.0
@@ -77,12 +81,14 @@ class Player(Gpus, Processes, Pods):
         self._now = 0.0
         self._held_at = 0.0
         self._reads = 0
-        self._progress = {device.uuid: Progress(0) for device in capture.devices}
-        self._readings: dict[str, DeviceReading] = {}
-        self._recent: dict[str, list[DeviceReading]] = {device.uuid: [] for device in capture.devices}
+        self._progress: dict[str, Progress] = {}  # this lap's, by GPU or instance
+        self._readings: dict[str, DeviceReading] = {}  # of whole GPUs, their instances' in them
+        self._recent: defaultdict[str, list[DeviceReading]] = defaultdict(list)
         self._pods: tuple[Pod, ...] | None = None
         self._raw_pods: object = None
         self._unreadable: frozenset[str] = frozenset()
+        self._wall_moved_by = 0.0
+        self._regions_read: float | None = None
 
     @property
     def interval(self) -> float:
@@ -94,6 +100,11 @@ class Player(Gpus, Processes, Pods):
         """Whether the recording has been played to where it stays."""
         return self._next > self._last
 
+    @property
+    def regions(self) -> Regions | None:
+        """HAMi-core's regions, as a source of their own; None if the recording has none: then nobody reads them."""
+        return _PlayedRegions(self._region_state) if self._capture.has_regions else None
+
     @override
     def read(self, timeout: float) -> DriverState:
         self._reads += 1
@@ -104,10 +115,11 @@ class Player(Gpus, Processes, Pods):
             self._play(self._capture.frames[self._next])
         elif self.held and now - self._held_at >= self._capture.interval:
             self._extend(now - self._held_at)
-        status = self._status("nvml")
-        return DriverState(
-            now=self._now, answered=True, devices=self._capture.devices, readings=dict(self._readings), status=status
+        devices, readings = with_instances(
+            (device, self._readings.get(device.uuid)) for device in self._capture.devices
         )
+        status = self._status("nvml")
+        return DriverState(now=self._now, answered=True, devices=devices, readings=readings, status=status)
 
     @override
     def look_up(self, pids: Collection[int]) -> ProcessState:
@@ -141,11 +153,12 @@ class Player(Gpus, Processes, Pods):
         self._frame, self._moved_by = frame, self._offset
         self._now = self._offset + frame.t
         for raw in frame.readings:
+            self._wall_moved_by = self._wall() - raw.wall
             self._hand_out(self._moved(raw))
         self._next += 1
         if self.held and self._loop:
             self._next, self._lap = 0, self._lap + 1
-            self._progress = {device.uuid: Progress(0) for device in self._capture.devices}
+            self._progress = {}
         elif self.held:
             self._held_at = self._monotonic()
             oldest = self._now - stale_after(self._capture.interval)  # a hold brings no lost GPU back to life
@@ -153,36 +166,53 @@ class Player(Gpus, Processes, Pods):
 
     def _moved(self, raw: DeviceReading) -> DeviceReading:
         """Return a recorded reading in this lap's time, its window judged by law 9 like a live one's."""
-        reading = replace(raw, clock=self._now, wall=self._wall())
+        instances = None if raw.instances is None else tuple(map(self._moved, raw.instances))
+        reading = replace(raw, clock=self._now, wall=self._wall(), instances=instances)
         if raw.boottime is not None:
             reading = replace(reading, boottime=raw.boottime + self._offset)
         if raw.core is None:
             return reading
-        progress = replace(self._progress[raw.device.uuid], last_seen_us=raw.core.last_seen_us)
+        progress = replace(self._progress.get(raw.device.uuid, Progress(0)), last_seen_us=raw.core.last_seen_us)
         step = advance(progress, raw.core, busy=bool(raw.utilization), interval=self._capture.interval)
         self._progress[raw.device.uuid] = step.progress
         return replace(reading, window=step.window)
 
     def _hand_out(self, reading: DeviceReading) -> None:
         self._readings[reading.device.uuid] = reading
-        recent = self._recent[reading.device.uuid]
-        recent.append(reading)
-        while recent[0].clock <= reading.clock - _MINUTE:
-            recent.pop(0)
+        for one in (reading, *(reading.instances or ())):
+            recent = self._recent[one.device.uuid]
+            recent.append(one)
+            while recent[0].clock <= one.clock - _MINUTE:
+                recent.pop(0)
 
     def _extend(self, passed: float) -> None:
         """Keep the state alive for another `passed` seconds."""
         self._held_at += passed
         self._now += passed
-        for uuid, reading in self._readings.items():
-            self._readings[uuid] = replace(
-                reading,
-                clock=self._now,
-                wall=self._wall(),
-                boottime=None,
-                energy=None if reading.energy is None else reading.energy + _mean_power(self._recent[uuid]) * passed,
-                window=_mean_window(self._recent[uuid], passed),
-            )
+        self._wall_moved_by += passed
+        self._readings = {uuid: self._extended(reading, passed) for uuid, reading in self._readings.items()}
+
+    def _extended(self, reading: DeviceReading, passed: float) -> DeviceReading:
+        recent = self._recent[reading.device.uuid]
+        return replace(
+            reading,
+            clock=self._now,
+            wall=self._wall(),
+            boottime=None,
+            energy=None if reading.energy is None else reading.energy + _mean_power(recent) * passed,
+            window=_mean_window(recent, passed),
+            instances=reading.instances and tuple(self._extended(one, passed) for one in reading.instances),
+        )
+
+    def _region_state(self) -> RegionState:
+        """Return the regions of this moment, none if they are not known; their stamps are moved like all others."""
+        recorded = self._frame.regions
+        if recorded is None:
+            status = replace(self._status("regions", up=False), last_success=self._regions_read)
+            return RegionState((), frozenset(), 0, status)
+        self._regions_read = self._wall()
+        regions = tuple(_stamped(found, self._wall_moved_by) for found in recorded.regions)
+        return RegionState(regions, frozenset(), recorded.waiting, self._status("regions"), recorded.complete)
 
     def _aged(self, process: Process | Unreadable) -> Process | Unreadable:
         """Return the process as of this lap: started anew."""
@@ -206,6 +236,23 @@ class Player(Gpus, Processes, Pods):
         return SourceStatus(
             source, up, self._wall() if up else None, dict.fromkeys(SOURCE_REASONS[source], 0), self._reads, 0.0
         )
+
+
+class _PlayedRegions(Regions):
+    """The regions of a player; what a process can have was held against its figures when they were recorded."""
+
+    def __init__(self, state: Callable[[], RegionState]) -> None:
+        self._state = state
+
+    @override
+    def read(self, physical: Mapping[str, int]) -> RegionState:
+        return self._state()
+
+
+def _stamped(found: FoundRegion, moved_by: float) -> FoundRegion:
+    """Return a region whose last kernel is as long ago as it was when it was recorded."""
+    last = found.region.last_kernel
+    return found if last is None else replace(found, region=replace(found.region, last_kernel=round(last + moved_by)))
 
 
 def _frame_at(capture: Capture, second: float) -> int:

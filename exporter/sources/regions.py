@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Where HAMi has them (`gpuHookPath`); Volcano's plugin has them under its own HOOK_PATH (5.1).
-ROOT: Final = "/usr/local/vgpu/containers"
 #: Directories of one root; a node has a few hundred pods at most.
 MAX_DIRECTORIES: Final = 4096
 #: Regions of one directory, and entries of it that are looked at to find them; HAMi makes one or two, and `libvgpu.so`.
@@ -61,12 +59,19 @@ _OPEN_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 @dataclass(slots=True)
 class _Visited:
-    """What one directory gave; `slots` are those that its files may still have."""
+    """What one directory gave; `slots` are those that its files may still have, `whole`: each file gave a region."""
 
     slots: int
     regions: list[FoundRegion]
     problems: set[Failure]
+    pod_uid: str = ""
     waiting: int = 0
+    whole: bool = True
+
+    def fail(self, reason: str, key: str) -> None:
+        """Note a file, or the directory itself, that gives no region."""
+        self.problems.add(_failure(reason, key))
+        self.whole = False
 
 
 class Regions:
@@ -74,7 +79,7 @@ class Regions:
 
     def __init__(
         self,
-        roots: Sequence[str] = (ROOT,),
+        roots: Sequence[str],
         *,
         budget: float = 0.25,
         monotonic: Callable[[], float] = time.perf_counter,
@@ -143,6 +148,7 @@ class Regions:
             problems=frozenset(problem for one in visited for problem in one.problems),
             waiting=sum(one.waiting for one in visited),
             status=self._health.status(up=up),
+            complete=frozenset(one.pod_uid for one in visited) - {one.pod_uid for one in visited if not one.whole},
         )
 
 
@@ -159,8 +165,9 @@ def _visit(root: int, name: str, visited: _Visited, physical: Mapping[str, int])
     """Read one directory's regions into `visited`; what vanishes meanwhile was never there."""
     named = _DIRECTORY.fullmatch(name)
     if named is None:
-        visited.problems.add(_failure("region_unnamed", name))
+        visited.fail("region_unnamed", name)
         return visited
+    visited.pod_uid = named[1]
     try:
         with _opened(name, _OPEN_DIRECTORY, root) as descriptor:
             for file, regular in _files(descriptor, name, visited):
@@ -168,10 +175,10 @@ def _visit(root: int, name: str, visited: _Visited, physical: Mapping[str, int])
                 if region is not None:
                     visited.regions.append(FoundRegion(named[1], named[2], file, region))
     except FileNotFoundError:
-        pass
+        visited.whole = False
     except OSError as error:
         _log.debug("%a: %s", name, error.strerror)
-        visited.problems.add(_failure("region_unreadable", name))
+        visited.fail("region_unreadable", name)
     return visited
 
 
@@ -182,11 +189,12 @@ def _files(descriptor: int, name: str, visited: _Visited) -> list[tuple[str, boo
         for number, entry in enumerate(entries):
             cache = entry.name.endswith(".cache")
             if number == MAX_ENTRIES or (cache and len(files) == MAX_FILES):
-                visited.problems.add(_failure("region_excess", name))
+                visited.fail("region_excess", name)
                 break
             if cache:
                 files.append((entry.name, entry.is_file(follow_symlinks=False)))
-    visited.problems.update(_failure("region_unreadable", f"{name}/{file}") for file, regular in files if not regular)
+    for file in (file for file, regular in files if not regular):
+        visited.fail("region_unreadable", f"{name}/{file}")
     return files
 
 
@@ -196,17 +204,19 @@ def _try(descriptor: int, file: str, key: str, visited: _Visited, physical: Mapp
         with _opened(file, _OPEN_FILE, descriptor) as opened:
             region, dropped = _region(opened, visited, physical)
     except FileNotFoundError:
+        visited.whole = False
         return None
     except OSError as error:
         _log.debug("%a: %s", key, error.strerror)
-        visited.problems.add(_failure("region_unreadable", key))
+        visited.fail("region_unreadable", key)
         return None
     except RegionError as error:
         if error.reason == "region_not_initialised":
             visited.waiting += 1
+            visited.whole = False
             return None
         _log.debug("%a: %s", key, error)
-        visited.problems.add(_failure(error.reason, key))
+        visited.fail(error.reason, key)
         return None
     visited.problems.update(_failure(reason, key) for reason in dropped)
     return region

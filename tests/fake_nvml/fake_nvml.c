@@ -8,8 +8,9 @@
 
 enum {
     SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7,
-    DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15, VERSION_MISMATCH = 25
+    DRIVER_NOT_LOADED = 9, TIMEOUT = 10, GPU_IS_LOST = 15, VERSION_MISMATCH = 25
 };
+enum { MAX_MIG_DEVICES = 7 };
 
 static int initialised_at = -1; /* the number of the last reload when NVML was initialised; -1: it is not */
 static int raced;               /* buffers found too small so far */
@@ -17,19 +18,24 @@ static int raced;               /* buffers found too small so far */
 /* ---------------------------------------------------------------- what every call does first */
 
 /* A handle stands for the UUID, not for the place in the list: a GPU keeps it when another one disappears. */
-static void *handle_of(const struct gpu *gpu)
+static void *handle_of_uuid(const char *uuid)
 {
     uintptr_t hash = 14695981039346656037u;
-    for (const char *c = gpu->uuid; *c; c++)
+    for (const char *c = uuid; *c; c++)
         hash = (hash ^ (unsigned char)*c) * 1099511628211u;
     return (void *)(hash | 1);
 }
+
+static void *handle_of(const struct gpu *gpu) { return handle_of_uuid(gpu->uuid); }
 
 static struct gpu *find(const void *handle)
 {
     for (int i = 1; i <= state.gpus; i++)
         if (handle_of(&state.gpu[i]) == handle)
             return &state.gpu[i];
+    for (int i = 0; i < state.instances; i++)
+        if (handle_of(&state.instance[i]) == handle)
+            return &state.instance[i];
     return NULL;
 }
 
@@ -186,17 +192,29 @@ static int too_small(const char *function, struct gpu *gpu, unsigned room, unsig
 }
 
 struct process_info { unsigned pid; u64 used; unsigned gpu_instance, compute_instance; };
+static unsigned add_listed(const struct gpu *gpu, char letter, struct process_info *infos, unsigned n)
+{
+    for (int i = 0; i < gpu->processes; i++) {
+        const struct process *process = &gpu->process[i];
+        if (strchr(process->lists, letter))
+            infos[n++] = (struct process_info){process->pid, process->used, process->gi, process->ci};
+    }
+    return n;
+}
+
+/* A whole GPU lists the processes of its instances, too. */
 static int list(const char *function, struct gpu *gpu, char letter, unsigned *count, struct process_info *infos)
 {
-    unsigned needed = 0, room = *count;
-    for (int i = 0; i < gpu->processes; i++)
-        needed += strchr(gpu->process[i].lists, letter) != NULL;
-    *count = needed;
-    if (needed && too_small(function, gpu, room, needed, !infos))
+    static __thread struct process_info found[PROCESSES * (1 + INSTANCES)];
+    unsigned room = *count;
+    *count = add_listed(gpu, letter, found, 0);
+    for (int i = 0; i < state.instances; i++)
+        if (&state.gpu[state.instance[i].parent] == gpu)
+            *count = add_listed(&state.instance[i], letter, found, *count);
+    if (*count && too_small(function, gpu, room, *count, !infos))
         return INSUFFICIENT_SIZE;
-    for (int i = 0, n = 0; i < gpu->processes; i++)
-        if (strchr(gpu->process[i].lists, letter))
-            infos[n++] = (struct process_info){gpu->process[i].pid, gpu->process[i].used, ~0u, ~0u};
+    if (*count)
+        memcpy(infos, found, *count * sizeof *found);
     return SUCCESS;
 }
 #define LIST(function, letter) int function(void *handle, unsigned *count, struct process_info *infos) \
@@ -322,4 +340,130 @@ int nvmlDeviceGetMigMode(void *handle, unsigned *current, unsigned *pending)
     ENTER(handle, 0)
     *current = *pending = gpu->mig;
     return gpu->mig < 0 ? NOT_SUPPORTED : SUCCESS;
+}
+
+/* ---------------------------------------------------------------- MIG instances */
+
+int nvmlDeviceGetMaxMigDeviceCount(void *handle, unsigned *count)
+{
+    ENTER(handle, 0)
+    *count = gpu->mig == 1 ? MAX_MIG_DEVICES : 0;
+    return SUCCESS;
+}
+
+int nvmlDeviceGetMigDeviceHandleByIndex(void *handle, unsigned index, void **instance)
+{
+    ENTER(handle, 0)
+    if (index >= MAX_MIG_DEVICES)
+        return INVALID_ARGUMENT;
+    for (int i = 0; i < state.instances; i++)
+        if (&state.gpu[state.instance[i].parent] == gpu && state.instance[i].index == index) {
+            *instance = handle_of(&state.instance[i]);
+            return obey(__func__, &state.instance[i], 0);
+        }
+    return NOT_FOUND;
+}
+
+#define INSTANCE_ID(function, field) int function(void *handle, unsigned *id) \
+    { ENTER(handle, 0) *id = gpu->field; return gpu->parent ? SUCCESS : NOT_SUPPORTED; }
+INSTANCE_ID(nvmlDeviceGetGpuInstanceId, gi)
+INSTANCE_ID(nvmlDeviceGetComputeInstanceId, ci)
+
+/* ---------------------------------------------------------------- events */
+
+struct event_set { long seen; int registered; void *handle[GPUS]; }; /* `seen`: so far it has read the events' file */
+struct event { void *device; u64 type, data; unsigned gpu_instance, compute_instance; };
+
+int nvmlDeviceGetSupportedEventTypes(void *handle, u64 *types)
+{
+    ENTER(handle, 0)
+    *types = gpu->events;
+    return gpu->events < 0 ? NOT_SUPPORTED : SUCCESS;
+}
+
+int nvmlEventSetCreate(struct event_set **set)
+{
+    ENTER_DRIVER()
+    FILE *file = fopen(state.xids, "re");
+    *set = calloc(1, sizeof **set);
+    if (file) {
+        fseek(file, 0, SEEK_END);
+        (*set)->seen = ftell(file);
+        fclose(file);
+    }
+    return SUCCESS;
+}
+
+int nvmlEventSetFree(struct event_set *set)
+{
+    load_state();
+    note(__func__, &state.gpu[0], 0);
+    free(set);
+    return SUCCESS;
+}
+
+int nvmlDeviceRegisterEvents(void *handle, u64 types, struct event_set *set)
+{
+    ENTER(handle, types)
+    if (gpu->events < 0 || (types & ~(u64)gpu->events))
+        return NOT_SUPPORTED;
+    set->handle[set->registered++ % GPUS] = handle;
+    return SUCCESS;
+}
+
+static int concerns(const struct event_set *set, const void *handle)
+{
+    for (int i = 0; i < set->registered; i++)
+        if (set->handle[i] == handle)
+            return 1;
+    return 0;
+}
+
+/* Read on to the next event of a GPU that is registered (SUCCESS), an interruption (TIMEOUT) or the end (NOT_FOUND). */
+static int next_event(struct event_set *set, struct event *event)
+{
+    char line[128], uuid[96];
+    int code = NOT_FOUND;
+    FILE *file = fopen(state.xids, "re");
+    if (!file)
+        return NOT_FOUND;
+    fseek(file, set->seen, SEEK_SET);
+    while (code == NOT_FOUND && fgets(line, sizeof line, file)) {
+        u64 xid = 0;
+        set->seen = ftell(file);
+        if (sscanf(line, "%95s %llu", uuid, &xid) == 1)
+            code = TIMEOUT;
+        else if (concerns(set, handle_of_uuid(uuid)))
+            *event = (struct event){handle_of_uuid(uuid), 8, xid, ~0u, ~0u}, code = SUCCESS;
+    }
+    fclose(file);
+    return code;
+}
+
+static int wait_for_event(const char *function, struct event_set *set, struct event *event, unsigned milliseconds)
+{
+    int code = ready();
+    if (!code)
+        code = obey(function, &state.gpu[0], milliseconds);
+    if (code)
+        return code;
+    struct timespec begun, now;
+    clock_gettime(CLOCK_MONOTONIC, &begun);
+    do {
+        if ((code = next_event(set, event)) != NOT_FOUND)
+            return code;
+        usleep(1000);
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    } while ((now.tv_sec - begun.tv_sec) * 1000 + (now.tv_nsec - begun.tv_nsec) / 1000000 < milliseconds);
+    return TIMEOUT;
+}
+
+int nvmlEventSetWait_v2(struct event_set *set, struct event *event, unsigned milliseconds)
+{
+    return wait_for_event(__func__, set, event, milliseconds);
+}
+
+int nvmlEventSetWait(struct event_set *set, struct event *event, unsigned milliseconds)
+{
+    return wait_for_event(__func__, set, event, milliseconds);
 }

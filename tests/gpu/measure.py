@@ -40,7 +40,7 @@ from tests.world import manifest
 from tests.world import node as kube_node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
 CGROUPS = Path("/sys/fs/cgroup")
@@ -397,6 +397,56 @@ def crowd(binary: list[str], count: int) -> list[Worker]:
     return [Worker.start(binary, "embed", 16, 0.005) for _ in range(count)]
 
 
+def xid_events(report: Report, exporters: list[Exporter], binary: list[str]) -> None:
+    """Provoke XID 31 once, a kernel that writes where nothing is, and see each exporter count it with its time."""
+    before = {exporter.name: xid_31(exporter)[0] for exporter in exporters}
+    for exporter in exporters:
+        answers = [
+            dict(labels)["reason"]
+            for name, labels in exporter.scrape()
+            if name == "vgpu_device_capability_info" and ("capability", "xid") in labels
+        ]
+        report.claim(
+            f"{exporter.name}: may register for XID events and wait for them",
+            f"capability xid: {', '.join(answers) or 'absent'}; XID 31 so far: {before[exporter.name]}",
+            holds=set(answers) == {"supported"} and before[exporter.name] is not None,
+        )
+    fault = subprocess.run([binary[0], "fault"], check=False, capture_output=True, text=True, timeout=60)
+    happened = time.time()
+    for exporter in exporters:
+        count, last = counted(exporter, (before[exporter.name] or 0) + 1)
+        report.claim(
+            f"{exporter.name}: an XID 31 ({fault.stdout.strip()}) is counted once, with its time",
+            f"{before[exporter.name]} before, {count} after, {(last or 0) - happened:+.1f} s from the fault",
+            holds=count == (before[exporter.name] or 0) + 1 and last is not None and abs(last - happened) < 5,
+        )
+
+
+def counted(exporter: Exporter, count: float) -> tuple[float | None, float | None]:
+    """Return what is said of XID 31 as soon as it was counted so often, at most 10 s later."""
+    deadline = time.monotonic() + 10
+    while (xid_31(exporter)[0] or 0) < count and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(2)  # time enough to count it twice, which would be wrong
+    return xid_31(exporter)
+
+
+def xid_31(exporter: Exporter) -> tuple[float | None, float | None]:
+    """Return how many XIDs 31 were counted on all GPUs, and when the last came; None where there is no such series."""
+    samples = [(name, value) for (name, labels), value in exporter.scrape().items() if ("xid", "31") in labels]
+    counts = [value for name, value in samples if name == "vgpu_device_xid_errors_total"]
+    times = [value for name, value in samples if name == "vgpu_device_xid_last_timestamp_seconds"]
+    return sum(counts) if counts else None, max(times, default=None)
+
+
+def attempt(report: Report, what: str, step: Callable[[], None]) -> None:
+    """Measure something whose failure must not hide the other claims."""
+    try:
+        step()
+    except Exception as error:  # noqa: BLE001  whatever it is, it stands in the report
+        report.claim(what, repr(error), holds=False)
+
+
 @contextlib.contextmanager
 def node(kubeconfig: Path) -> Iterator[list[Exporter]]:
     """Run the exporter as root and as nobody."""
@@ -450,6 +500,7 @@ def main() -> None:
             sampling_step(report, kubeconfig, len(many))
             for worker in many:
                 worker.stop()
+            attempt(report, "XID events", lambda: xid_events(report, exporters, binary))
     shutil.rmtree(directory)
     Path(os.environ.get("OUT", ".")).joinpath("gpu-report.json").write_text(json.dumps(report.rows, indent=1))
     raise SystemExit(0 if all(holds for *_, holds in report.rows) else 1)

@@ -2,6 +2,7 @@
 // that nothing falls into step with the driver's 200 ms. Until SIGTERM; then says how many GPU-seconds of work it did.
 //     worker MEGABYTES DUTY SEED ROUNDS_PER_MS
 //     worker calibrate          prints ROUNDS_PER_MS: how fast this GPU works when nobody else does
+//     worker fault              writes where nothing is mapped: the driver reports XID 31 and ends this process's work
 // Work is counted in rounds of a loop and not in time, because time also passes while another process has the SMs.
 #include <csignal>
 #include <cstdio>
@@ -16,6 +17,8 @@ __global__ void work(long long rounds, float *out) {
     for (long long i = 0; i < rounds; i++) value = value * 1.0000001f + 0.5f;
     *out = value;
 }
+
+__global__ void fault(float *nowhere) { *nowhere = 1; }
 
 static void sleep_ms(double ms) {
     timespec span = {(time_t)(ms / 1e3), (long)(ms * 1e6) % 1000000000L};
@@ -37,6 +40,11 @@ static float timed_ms(long long rounds, float *out) {
 
 int main(int count, char **words) {
     float *held = nullptr;
+    if (count == 2 && !strcmp(words[1], "fault")) {
+        fault<<<1, 1>>>((float *)0x10);  // the first page is never mapped
+        printf("%s\n", cudaGetErrorName(cudaDeviceSynchronize()));
+        return 0;
+    }
     const bool calibrate = count == 2 && !strcmp(words[1], "calibrate");
     const double megabytes = calibrate ? 1 : atof(words[1]);
     if (cudaMalloc(&held, (size_t)(megabytes * 1048576)) != cudaSuccess) return 1;

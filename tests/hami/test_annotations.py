@@ -52,6 +52,17 @@ def device(uuid: str = A, memory: int = 500, cores: int = 3, family: str = "NVID
         pytest.param(f"junk:{A},NVIDIA,500,3:junk:;junk;", ((device(),), ()), id="pieces-without-comma"),
         pytest.param(f"{A}[7-9],NVIDIA,500,3:;", ((device(),),), id="mig-slot"),
         pytest.param(f"{A},NVIDIA-A100,500,3:;", ((device(family="NVIDIA-A100"),),), id="other-family-word"),
+        pytest.param(f"{A},NVIDIA,500,3:;;{B},NVIDIA,500,3:", ((device(),), (), (device(B),)), id="joined-2.3.4"),
+        pytest.param(
+            ";n1-cambricon-mlu-0,MLU,256000,1:;",
+            ((), (device("n1-cambricon-mlu-0", 256000, 1, "MLU"),)),
+            id="made-up-uuid",
+        ),
+        pytest.param(
+            "u,AMD Instinct (TM) MI300X,196608,304:;",
+            ((device("u", 196608, 304, "AMD Instinct (TM) MI300X"),),),
+            id="amd-product-name",
+        ),
         pytest.param(f"{A},NVIDIA,2147483647,0:;", ((device(memory=2**31 - 1, cores=0),),), id="largest"),
         pytest.param(f"{A},NVIDIA,0500,3:;", ((device(),),), id="leading-zero"),
     ],

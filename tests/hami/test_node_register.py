@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import AnnotationError
-from exporter.hami.node_register import HAMI, MAX_DEVICES, MAX_TEXT, VOLCANO, RegisteredDevice, choose, decode
+from exporter.hami.node_register import FOURPD, HAMI, MAX_DEVICES, MAX_TEXT, VOLCANO, RegisteredDevice, choose, decode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -205,11 +205,14 @@ def test_fields_that_nobody_reads_may_hold_anything(depth: int) -> None:
         (["other"], None, []),
         ([HAMI, "other"], HAMI, []),
         ([VOLCANO], VOLCANO, []),
+        ([FOURPD], FOURPD, []),
         ([VOLCANO, HAMI], HAMI, [VOLCANO]),
+        ([VOLCANO, FOURPD], FOURPD, [VOLCANO]),
+        ([VOLCANO, FOURPD, HAMI], HAMI, [FOURPD, VOLCANO]),
     ],
 )
 def test_one_of_the_annotations_is_believed(there: list[str], key: str | None, unused: list[str]) -> None:
-    """HAMi's registration goes before Volcano's, which is then named as not used; they are never mixed."""
+    """HAMi's goes before its old one, and that before Volcano's; others are named as not used, and never mixed in."""
     assert choose(dict.fromkeys(there, "")) == (key, frozenset(unused))
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cache_files import CacheFile, Slot, put
 from tests.fake_driver import Code, FakeGpu, FakeMemory, FakeProcess, FakeSample
-from tests.make import GIB, cgroup
+from tests.make import GIB, cgroup, uid
 from tests.world import World, manifest, node
 
 if TYPE_CHECKING:
@@ -93,6 +94,29 @@ def test_what_hami_registered_stands_beside_what_the_card_has(world: World) -> N
     assert world.value("vgpu_device_core_schedulable_ratio", device_uuid=A) == 1
     assert world.value("vgpu_device_up", device_uuid=B) == 0
     assert world.value("vgpu_source_up", source="node") == 1
+
+
+def test_what_hami_core_counted_stands_beside_what_the_driver_says(world: World) -> None:
+    """A HAMi-core region gives limit and count; a process that it does not know shows as an escape."""
+    world.proc.put(8, cgroup("model", "model/main"), inner=30)
+    world.driver.set(
+        [gpu(A, memory=FakeMemory(used=3 * GIB), processes=[FakeProcess(7, GIB), FakeProcess(8, 2 * GIB)])]
+    )
+    region = CacheFile(uuids=[A], slots=[Slot(1, [GIB], host_pid=7)])
+    put(world.containers, region.bytes(), box=f"{uid('model')}_wrong-name")
+    world.start()
+    world.wait_for(lambda: world.value("vgpu_container_memory_counted_bytes", pod="model") == GIB)
+
+    assert world.value("vgpu_container_memory_limit_bytes", pod="model") == 2000 * 2**20
+    assert world.value("vgpu_container_core_limit_ratio", pod="model") == 0.3
+    assert world.value("vgpu_container_memory_uncounted_bytes", pod="model") == 2 * GIB
+    assert world.value("vgpu_container_processes_uncounted", pod="model") == 1
+    assert world.value("vgpu_container_hami_core_blind", pod="model") == 0
+    assert world.value("vgpu_source_up", source="regions") == 1
+    (world.containers / f"{uid('model')}_wrong-name" / "a.cache").write_bytes(b"rubbish")
+    world.wait_for(lambda: world.value("vgpu_attribution_failures_total", reason="region_malformed") == 1)
+    assert world.value("vgpu_container_memory_counted_bytes", pod="model") is None
+    assert world.value(USED, pod="model") == 3 * GIB
 
 
 def test_without_a_driver_the_program_waits_for_one(tmp_path: Path) -> None:

@@ -14,10 +14,27 @@ from exporter.join import Carry, join
 from exporter.labels import Build
 from exporter.metrics import families
 from exporter.model import CoreWindow, GpuProcess, Memory
-from exporter.snapshot import Snapshot
-from tests.make import GPU, OTHER_GPU, cgroup, driver, pod, process, processes, reading, roster, status, uid
+from exporter.snapshot import Counted, Snapshot
+from tests.make import (
+    GPU,
+    OTHER_GPU,
+    cgroup,
+    driver,
+    pod,
+    process,
+    processes,
+    reading,
+    region,
+    regions,
+    roster,
+    status,
+    uid,
+)
 
 if TYPE_CHECKING:
+    from random import Random
+
+    from exporter.hami.region import RegionState
     from exporter.model import DeviceReading, Pod, Process
     from exporter.snapshot import Accounts, Joined
 
@@ -41,6 +58,20 @@ GRANTS = st.one_of(
 )  # fmt: skip
 
 
+COUNTS = st.dictionaries(PIDS, st.tuples(st.none() | st.integers(0, 2**40)), max_size=4)
+REGIONS = st.lists(
+    st.tuples(
+        NAMES.map(lambda name: name + "0"),  # what a pod's first UID is made of
+        st.sampled_from(["main", "side"]),
+        st.builds(
+            lambda counts, limit, uuid, hosts: region(counts, limits=[limit], uuids=[uuid], hosts=hosts),
+            COUNTS, AMOUNTS, st.sampled_from([GPU, OTHER_GPU]), st.dictionaries(PIDS, PIDS),
+        ),
+    ),
+    max_size=4,
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Tick:
     """One second of a made-up node."""
@@ -48,6 +79,7 @@ class Tick:
     readings: tuple[DeviceReading, ...]
     living: tuple[Process, ...]
     pods: tuple[Pod, ...] | None
+    regions: RegionState
 
 
 @st.composite
@@ -96,11 +128,13 @@ def ticks(draw: st.DrawFn) -> Tick:
                 pid,
                 draw(PLACES),
                 start=draw(st.sampled_from([10.0, 50.0, 100.0])),
+                inner=draw(st.none() | PIDS),
                 comm=draw(st.sampled_from(["w", "nvidia-cuda-mps"])),
             )
             for pid in draw(st.sets(PIDS))
         ),
         draw(pods()),
+        regions(*draw(REGIONS)),
     )
 
 
@@ -111,7 +145,7 @@ def played(node: list[Tick]) -> list[tuple[Joined, Accounts, Snapshot]]:
         now = [replace(one, clock=float(second)) for one in tick.readings]
         names = None if tick.pods is None else roster(*tick.pods)
         state = driver(*now)
-        joined, carry = join(state, state.readings, processes(*tick.living), names, carry)
+        joined, carry = join(state, state.readings, processes(*tick.living), names, carry, tick.regions)
         accounts = accounting.book(joined)
         statuses = (status("nvml"), status("procfs"), status("pods"))
         results.append((joined, accounts, Snapshot("n", float(second), joined, accounts, statuses, None)))
@@ -188,10 +222,42 @@ def test_counters_never_go_back(node: list[Tick]) -> None:
 def test_a_tenants_annotation_moves_no_other_tenants_numbers(node: list[Tick], liar: str) -> None:
     """Whatever one pod's annotation says, the use and grants of all others stay as they are (law 8)."""
     honest = [[pair for pair in joined.pairs if pair.owner.pod != liar] for joined, _, _ in played(node)]
-    forged = [Tick(tick.readings, tick.living, _with_a_lie(tick.pods, liar)) for tick in node]
+    forged = [replace(tick, pods=_with_a_lie(tick.pods, liar)) for tick in node]
 
     for before, (joined, _, _) in zip(honest, played(forged), strict=True):
         assert before == [pair for pair in joined.pairs if pair.owner.pod != liar]
+
+
+@given(st.lists(ticks(), min_size=1, max_size=2), st.sampled_from(["a", "b", "c"]), st.randoms())
+def test_a_tenants_regions_move_no_other_tenants_numbers(node: list[Tick], liar: str, random: Random) -> None:
+    """Whatever lies in one pod's directory, all that is said of others stays, and so does its own use (law 8)."""
+    forged = [replace(tick, regions=_without(tick.regions, uid(liar + "0"), random)) for tick in node]
+
+    for (before, _, _), (after, _, _) in zip(played(node), played(forged), strict=True):
+        assert before.devices == after.devices
+        assert [replace(pair, counted=Counted()) for pair in before.pairs] == [
+            replace(pair, counted=Counted()) for pair in after.pairs
+        ]
+        others = [[pair for pair in one.pairs if pair.owner.pod != liar] for one in (before, after)]
+        assert others[0] == others[1]
+
+
+def _without(state: RegionState, liar: str, random: Random) -> RegionState:
+    """Return what was read with some of a pod's files gone, and whether they were all there another matter."""
+    kept = tuple(found for found in state.regions if found.pod_uid != liar or random.random() < 0.5)
+    return replace(state, regions=kept, complete=state.complete ^ {liar})
+
+
+@given(st.lists(ticks(), min_size=1, max_size=3))
+def test_escapes_are_part_of_what_is_used(node: list[Tick]) -> None:
+    """Uncounted memory and processes never exceed those that the driver lists for the container."""
+    for joined, _, _ in played(node):
+        for pair in joined.pairs:
+            if pair.counted.uncounted is not None and pair.used is not None:
+                assert 0 <= pair.counted.uncounted <= pair.used
+            if pair.counted.processes_uncounted is not None:
+                assert pair.processes is not None
+                assert 0 <= pair.counted.processes_uncounted <= pair.processes
 
 
 def _with_a_lie(known: tuple[Pod, ...] | None, liar: str) -> tuple[Pod, ...] | None:

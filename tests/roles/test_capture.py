@@ -27,7 +27,9 @@ from exporter.sources.nvml import NvmlGpus
 from exporter.sources.pods import WatchedPods
 from exporter.sources.procfs import ProcFs
 from exporter.sources.recorded import Player, load
-from tests.fake_driver import FakeDriver, FakeGpu, FakeMemory, FakeProcess, FakeSample
+from exporter.sources.regions import Regions
+from tests.cache_files import GOOD, CacheFile, Slot, put
+from tests.fake_driver import FakeDriver, FakeGpu, FakeInstance, FakeMemory, FakeProcess, FakeSample
 from tests.kube_server import KubeServer
 from tests.make import GIB, MIB, NODE, cgroup, cid, uid
 from tests.world import ROOT, ProcTree, manifest
@@ -61,6 +63,7 @@ class Node:
     def __init__(self, directory: Path, kube: KubeServer) -> None:
         self.driver = FakeDriver(directory)
         self.proc = ProcTree(directory / "proc")
+        self.containers = directory / "containers"
         self.kube = kube
         self.kubeconfig = str(kube.kubeconfig(directory / "kubeconfig"))
         self.out = directory / "out" / "node.jsonl.gz"
@@ -74,7 +77,7 @@ class Node:
         """Return settings for a recording that ends when the test says so."""
         defaults: dict[str, Any] = {
             "out": self.out, "seconds": LONG, "redact": True, "node": NODE, "procfs": str(self.proc.root),
-            "kubeconfig": self.kubeconfig, "kubernetes": True,
+            "hami_containers": (str(self.containers),), "kubeconfig": self.kubeconfig, "kubernetes": True,
         }  # fmt: skip
         return CaptureSettings(**(defaults | changes))
 
@@ -98,8 +101,8 @@ class Node:
 
     def flags(self, *more: str) -> list[str]:
         """Return the arguments of a recording by command line."""
-        paths = (f"--out={self.out}", f"--procfs={self.proc.root}", f"--kubeconfig={self.kubeconfig}")
-        return ["capture", *paths, f"--node-name={NODE}", *more]
+        paths = (f"--out={self.out}", f"--procfs={self.proc.root}", f"--hami-containers={self.containers}")
+        return ["capture", *paths, f"--kubeconfig={self.kubeconfig}", f"--node-name={NODE}", *more]
 
 
 def gpu(uuid: str, listed: dict[int, int], **fields: Any) -> FakeGpu:  # noqa: ANN401  any field of a FakeGpu
@@ -185,7 +188,7 @@ def played(recording: Capture) -> Snapshot:
     """Play a recording to its end."""
     now = 0.0
     player = Player(recording, monotonic=lambda: now, wall=lambda: 0.0)
-    sampler = Sampler(recording.node, Sources(player, player, player), player.interval)
+    sampler = Sampler(recording.node, Sources(player, player, player, regions=player.regions), player.interval)
     for frame in recording.frames:
         now = frame.t - recording.frames[0].t
         sampler.tick()
@@ -201,7 +204,8 @@ def live(node: Node) -> Snapshot:
         closing(WatchedPods(NODE, kubeconfig=node.kubeconfig)) as pods,
     ):
         pods.start()
-        sampler = Sampler(NODE, Sources(gpus, ProcFs(str(node.proc.root)), pods), 0.5)
+        regions = Regions([str(node.containers)])
+        sampler = Sampler(NODE, Sources(gpus, ProcFs(str(node.proc.root)), pods, regions=regions), 0.5)
         end = time.monotonic() + 10
         while not (snapshot := sampler.tick()).joined.pairs and time.monotonic() < end:
             time.sleep(0.01)
@@ -419,6 +423,159 @@ def test_a_gpu_that_comes_later_does_not_spoil_the_capture(node: Node) -> None:
         recording = node.record()
 
     assert {reading.device.uuid for frame in recording.frames for reading in frame.readings} == {A}
+
+
+def test_mig_instances_are_recorded_within_their_gpu(node: Node) -> None:
+    """The first line names whole GPUs only; an instance, its processes and who they are come back with its GPU's."""
+    uuid = f"MIG-{A.removeprefix('GPU-')}"
+    cut = FakeInstance(uuid, gi=1, processes=[FakeProcess(7, GIB)])
+    node.driver.set([FakeGpu(A, mig=1, utilization=None, instances=[cut])])
+    node.kube.put(manifest("model", uuid))
+    alive = live(node)
+
+    with meanwhile(passed_mig(node, 6)):
+        recording = node.record()
+
+    end = played(recording)
+    assert [device.uuid for device in recording.devices] == [A]
+    assert [use.device for use in end.joined.devices] == [use.device for use in alive.joined.devices]
+    assert [use.device.parent for use in end.joined.devices] == ["", A]
+    assert uses(end) == uses(alive)
+    assert uses(end)[uuid, uid("model")][0] == GIB
+
+
+def passed_mig(node: Node, more: int) -> Callable[[], bool]:
+    """Return a step that waits until the instances were looked up so many times more."""
+    before = len(node.driver.calls("nvmlDeviceGetMaxMigDeviceCount"))
+    return lambda: len(node.driver.calls("nvmlDeviceGetMaxMigDeviceCount")) >= before + more
+
+
+# ---------------------------------------------------------------- regions
+
+#: The name that HAMi gives to a file.
+FILE: Final = "c879b663-3f9b-4bb2-b2ee-6a2ef8e4cb5c.cache"
+
+
+def region(*pids: int, uuid: str = A, used: int = GIB) -> bytearray:
+    """Return a cache file in which each PID has its bytes, the limit is 2000 MiB."""
+    return CacheFile(uuids=(uuid,), slots=[Slot(pid, (used,)) for pid in pids]).bytes()
+
+
+@pytest.mark.parametrize("redact", [True, False], ids=["redacted", "open"])
+def test_regions_play_as_they_were_live(node: Node, redact: bool) -> None:  # noqa: FBT001  both ways
+    """Played, HAMi-core's counts and limits stand beside each container as they do on the live node."""
+    put(node.containers, region(1), file=FILE)
+    alive = live(node)
+
+    with meanwhile(passed(node, 6)):
+        recording = node.record(redact=redact)
+
+    [pair] = [pair for pair in played(recording).joined.pairs if pair.owner.pod_uid == uid("model")]
+    [pair_alive] = alive.joined.pairs
+    assert pair.counted.limit == 2000 * MIB
+    assert pair.counted.counted == GIB
+    assert pair.counted._replace(last_kernel=None) == pair_alive.counted._replace(last_kernel=None)
+
+
+def test_regions_are_recorded_when_they_change(node: Node) -> None:
+    """A line tells the regions, the next only once they are others; what is a file's is decoded, never its bytes."""
+    put(node.containers, region(1), file=FILE)
+    more = [passed(node, 3), lambda: put(node.containers, region(1, 2), file=FILE), passed(node, 3)]
+
+    with meanwhile(passed(node, 3), *more):
+        recording = node.record(redact=False)
+
+    # A reading in the midst of the change may be in between, at most.
+    lines = [line for line in node.lines("regions") if line["items"]]
+    assert [[one["pid"] for one in line["items"][0]["processes"]] for line in lines] == [[1], [1, 2]]
+    assert lines[-1]["items"][0] | {"processes": []} == {
+        "pod_uid": uid("model"), "container": "main", "file": FILE, "layout": "v1.2",
+        "devices": [{"uuid": A, "limit": 2000 * MIB, "core_limit": 0.3}], "processes": [],
+        "last_kernel": 1_795_293_069,
+    }  # fmt: skip
+    assert (lines[-1]["complete"], lines[-1]["waiting"]) == ([uid("model")], 0)
+    assert recording.frames[-1].regions is not None
+
+
+def test_a_redacted_region_names_nobody(node: Node) -> None:
+    """Directory, file and UUID tell nothing of who is who; the container is the one that its pod has."""
+    hidden = CacheFile(uuids=(f"GPU-{PRIVATE}",)).bytes()
+    put(node.containers, hidden, box=f"{uid('model')}_{PRIVATE}", file=f"{PRIVATE}.cache")
+    put(node.containers, GOOD, file=FILE)
+
+    with meanwhile(passed(node, 3)):
+        node.record()
+
+    [pod] = node.lines("pods")[0]["items"]
+    items = node.lines("regions")[0]["items"]
+    assert PRIVATE not in node.raw.decode()
+    assert {one["file"] for one in items} == {FILE, "file-1"}
+    assert pod["spec"]["containers"][0]["name"] in {one["container"] for one in items}
+
+
+def test_a_figure_beyond_the_card_is_not_recorded(node: Node) -> None:
+    """What a process cannot have on the GPU is held against the driver's own total, and is unknown in the file."""
+    put(node.containers, region(1, used=2**50), file=FILE)
+
+    with meanwhile(passed(node, 3)):
+        node.record()
+
+    [item] = node.lines("regions")[0]["items"]
+    assert item["processes"] == [{"pid": 1, "host_pid": 0, "used": [None]}]
+
+
+def test_regions_that_cannot_be_read_are_counted_in_the_log(node: Node, caplog: pytest.LogCaptureFixture) -> None:
+    """A broken file costs itself only: the others are recorded, and at the end one line says how many are not."""
+    put(node.containers, region(1), file=FILE)
+    for name in ("a.cache", "b.cache"):
+        put(node.containers, b"garbage", file=name)
+
+    with meanwhile(passed(node, 3)):
+        node.record()
+
+    assert [len(line["items"]) for line in node.lines("regions")] == [1]
+    assert node.lines("regions")[0]["complete"] == []
+    assert caplog.text.count("not recorded, up to 2 at once: region_malformed: the file is no HAMi-core region") == 1
+
+
+def test_a_root_that_can_no_longer_be_read_makes_regions_unknown(node: Node) -> None:
+    """What cannot be read any more is recorded as not known, not as what it was before."""
+    put(node.containers, region(1), file=FILE)
+
+    def spoil() -> None:
+        shutil.move(node.containers, node.containers.with_name("elsewhere"))
+        node.containers.touch()
+
+    with meanwhile(passed(node, 3), spoil, passed(node, 3)):
+        recording = node.record()
+
+    assert [line["items"] is None for line in node.lines("regions")][-1]
+    assert recording.frames[0].regions is not None
+    assert recording.frames[-1].regions is None
+
+
+@pytest.mark.usefixtures("command")
+@pytest.mark.parametrize("flag", ["--hami-containers=", "--hami-containers=,"])
+def test_with_no_root_regions_are_not_read(node: Node, flag: str) -> None:
+    """Switched off, there is no line of regions, and the recording plays as a node on which none are read."""
+    put(node.containers, region(1), file=FILE)
+    flags = [one for one in node.flags("--seconds=0.3", flag) if not one.startswith("--hami-containers=/")]
+
+    assert cli.main(flags) == 0
+
+    assert node.lines("regions") == []
+    assert Player(load(node.out)).regions is None
+
+
+def test_roots_are_given_as_for_the_node(node: Node, command: Callable[..., int]) -> None:
+    """The flag may be given several times or with commas; the regions of all roots are recorded."""
+    other, third = node.containers.with_name("other"), node.containers.with_name("third")
+    for root, name in ((node.containers, "one"), (other, "two"), (third, "three")):
+        put(root, GOOD, box=f"{uid(name)}_main", file=FILE)
+
+    assert command("--seconds=0.3", f"--hami-containers={other}, {third}") == 0
+
+    assert {one["pod_uid"] for one in node.lines("regions")[0]["items"]} == {uid("one"), uid("two"), uid("three")}
 
 
 def test_where_the_recorder_lay_is_recorded_too(node: Node) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exporter.errors import SOURCE_REASONS, ApiError
-from exporter.hami.node_register import HAMI, VOLCANO
+from exporter.hami.node_register import FOURPD, HAMI, VOLCANO
 from exporter.sources.kube_api import KubeApi, Pace, Resource
 from exporter.sources.node import PACE, NodeWatch
 from tests.waiting import starter, until
@@ -129,6 +129,17 @@ def test_volcano_s_registration_is_read(server: KubeServer, start: Start) -> Non
     until(lambda: uuids(source) == ["GPU-1"])
     assert source.current().problems == {VOLCANO}
     assert errors(source) == {}
+
+
+def test_hami_s_old_registration_is_read(server: KubeServer, start: Start) -> None:
+    """What HAMi up to 2.3.4 registered under its old name is known, and not used beside the new one's."""
+    old = {FOURPD: "GPU-8,10,81920,100,NVIDIA-NVIDIA A100,true:"}
+    server.put(a_node(None, **old))
+    source = start()
+    until(lambda: uuids(source) == ["GPU-8"])
+    server.put(a_node(**old))
+    until(lambda: uuids(source) == ["GPU-1"])
+    assert source.current().problems == {FOURPD}
 
 
 def test_nothing_is_known_before_the_first_answer(server: KubeServer, start: Start) -> None:

@@ -127,6 +127,7 @@ def test_every_fact_comes_in_base_units(bench: Bench) -> None:
         "energy": "supported",
         "power": "supported",
         "temperature": "supported",
+        "xid": "not_supported",
     }
 
 
@@ -444,17 +445,17 @@ def test_a_busy_gpu_without_samples_is_a_break_too(bench: Bench) -> None:
 
 
 def test_a_gpu_cut_into_instances_keeps_its_own_figures(bench: Bench) -> None:
-    """Core time per process is not to be had under MIG, the rest is; when MIG is off again, it is back."""
+    """Core time and memory are not to be had of it under MIG, power is; when MIG is off again, they are back."""
     samples = [FakeSample(7, 40, NOON_US + 5)]
     bench.driver.set([FakeGpu("GPU-a", mig=1, utilization=None, samples=samples)])
     reading = bench.one()
     assert (reading.core, reading.window, reading.utilization) == (None, None, None)
     assert reading.capabilities["process_utilization"] == "mig"
-    assert (reading.memory, reading.power) != (None, None)
+    assert (reading.memory, reading.power) == (None, 76.0)
     bench.driver.set([FakeGpu("GPU-a", mig=0, utilization=40, samples=samples)])
     reading = bench.one()
     assert reading.capabilities["process_utilization"] == "supported"
-    assert reading.utilization == 0.4
+    assert (reading.memory is not None, reading.utilization) == (True, 0.4)
 
 
 def test_core_time_of_mps_clients_is_said_not_to_be_theirs(bench: Bench) -> None:

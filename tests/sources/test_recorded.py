@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exporter.capture import Capture, Frame, encode_node, encode_pods, encode_sample
+from exporter.capture_regions import RecordedRegions
 from exporter.errors import CaptureError
-from exporter.model import CoreReading, CoreWindow, DriverState, Process, SmSample
+from exporter.hami.region import FoundRegion
+from exporter.model import CoreReading, CoreWindow, Device, DriverState, GpuProcess, Memory, Process, SmSample
 from exporter.roles.demo import RECORDING
 from exporter.sources.recorded import Player, load
-from tests.make import GIB, GPU, NODE, OTHER_GPU, cgroup, device, process, reading
+from tests.make import GIB, GPU, NODE, OTHER_GPU, cgroup, device, process, reading, region, uid
 from tests.replay import Replay
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from exporter.hami.region import RegionState
     from exporter.model import DeviceReading
     from exporter.snapshot import Snapshot
 
@@ -368,6 +371,130 @@ def test_core_windows_never_overlap() -> None:
     assert len(spans) > 2.5 * len(capture.frames)
     assert all(end <= begin + 1e-6 for (_, end), (begin, _) in pairwise(spans))
     assert sum(end - begin for begin, end in spans) <= 3 * length
+
+
+# ---------------------------------------------------------------- regions
+
+
+def counted(pid: int = 7, last_kernel: int | None = None) -> RecordedRegions:
+    """Return the regions of a node with one of them, in which one process has 1 GiB."""
+    found = FoundRegion(uid("model"), "main", "a.cache", region({pid: (GIB,)}, last_kernel=last_kernel))
+    return RecordedRegions((found,), frozenset({uid("model")}), 2)
+
+
+def regions_at(played: Played, now: float) -> RegionState:
+    """Read the driver and then the regions, as the sampler does."""
+    played.at(now)
+    assert played.player.regions is not None
+    return played.player.regions.read({})
+
+
+def test_regions_are_played_with_their_moment() -> None:
+    """Each frame's regions are read as they were, with the pods that are complete and the files that wait."""
+    first, second = counted(7), counted(8)
+    played = Played(recording(replace(frame(0), regions=first), replace(frame(1), regions=second)))
+
+    states = [regions_at(played, now) for now in (0, 1)]
+
+    assert [state.regions for state in states] == [first.regions, second.regions]
+    assert [(state.complete, state.waiting) for state in states] == [(first.complete, 2)] * 2
+    assert all((state.status.up, state.problems) == (True, frozenset()) for state in states)
+
+
+def test_a_recording_without_regions_has_no_source_of_them() -> None:
+    """Where no regions were recorded there is nothing to ask, as on a node where they are not read."""
+    assert Played(recording(frame(0), frame(1))).player.regions is None
+
+
+def test_regions_that_were_not_known_are_absent_and_their_source_down() -> None:
+    """At a moment without regions there are none, nobody is complete, and the source was up when it last was."""
+    played = Played(recording(frame(0), replace(frame(1), regions=counted()), frame(2)))
+
+    before, then, after = (regions_at(played, now) for now in (0, 1, 2))
+
+    for state, seen in ((before, None), (after, 1e9 + 1)):
+        assert (state.regions, state.complete, state.waiting) == ((), frozenset(), 0)
+        assert (state.status.up, state.status.last_success) == (False, seen)
+    assert (then.status.up, then.status.last_success) == (True, 1e9 + 1)
+
+
+def test_a_hold_keeps_the_regions() -> None:
+    """Held, the regions stay as the processes do, and their last kernel stays as long ago as it was."""
+    played = Played(recording(frame(0), replace(frame(1), regions=counted(last_kernel=998))))
+
+    states = [regions_at(played, now) for now in range(60)]
+
+    assert [len(state.regions) for state in states] == [0] + [1] * 59
+    ages = {1e9 + now - (state.regions[0].region.last_kernel or 0) for now, state in enumerate(states) if state.regions}
+    assert ages == {1001 - 998}  # the frame's wall clock says 1001
+
+
+def test_the_last_kernel_moves_along_in_each_lap() -> None:
+    """A kernel of five seconds before its sample is one of five seconds ago whenever that sample is played."""
+    frames = (replace(frame(t), regions=counted(last_kernel=1000 + t - 5)) for t in range(3))
+    played = Played(recording(*frames), loop=True)
+
+    for now in range(9):
+        [found] = regions_at(played, now).regions
+        assert found.region.last_kernel == 1e9 + now - 5
+
+
+# ---------------------------------------------------------------- MIG
+
+
+def instance(number: int, t: float = 0.0, pid: int = 7) -> DeviceReading:
+    """Return a reading of an instance on which a process has 1 GiB."""
+    cut = Device(f"MIG-{number}", 0, "NVIDIA L4 MIG", "580.0", GPU)
+    memory, processes = Memory(4 * GIB, GIB, 0), (GpuProcess(pid, GIB),)
+    return replace(reading(), device=cut, clock=t, memory=memory, processes=processes, core=None, boottime=1000.0 + t)
+
+
+def cut_frame(t: float, *instances: DeviceReading) -> Frame:
+    """Return a moment of a GPU that is cut into instances."""
+    [whole] = frame(t, core=None).readings
+    return replace(frame(t), readings=(replace(whole, instances=instances),))
+
+
+def test_instances_follow_their_gpu() -> None:
+    """Each whole GPU is followed by its instances, with readings of their own, as the driver's edge has them."""
+    state = Played(recording(cut_frame(0, instance(1), instance(2)))).at(5)
+
+    assert [one.uuid for one in state.devices] == [GPU, "MIG-1", "MIG-2", OTHER_GPU]
+    assert set(state.readings) == {GPU, "MIG-1", "MIG-2"}
+    assert only(state, "MIG-1").memory == Memory(4 * GIB, GIB, 0)
+    assert {one.wall for one in state.readings.values()} == {1e9 + 5}
+    assert only(state).instances == (only(state, "MIG-1"), only(state, "MIG-2"))
+
+
+def test_an_instance_that_is_gone_from_its_gpu_is_gone() -> None:
+    """Only the newest reading of a GPU says which instances it has; that they may not be listed says none."""
+    hidden = replace(cut_frame(2), readings=(replace(cut_frame(2).readings[0], instances=None),))
+    played = Played(recording(cut_frame(0, instance(1), instance(2)), cut_frame(1, instance(2)), hidden))
+
+    known = [{one.uuid for one in played.at(now).devices} - {GPU, OTHER_GPU} for now in range(3)]
+
+    assert known == [{"MIG-1", "MIG-2"}, {"MIG-2"}, set()]
+    assert only(played.at(2)).instances is None
+
+
+def test_held_instances_stay_alive_with_their_gpu() -> None:
+    """Held, an instance has a fresh reading with the same processes for as long as its GPU has one."""
+    _, states = held(recording(*(cut_frame(t, instance(1, t)) for t in range(3))), 60)
+
+    end = states[-1]
+    assert only(end, "MIG-1").clock == only(end).clock == end.now == 60
+    assert only(end, "MIG-1").processes == (GpuProcess(7, GIB),)
+    assert only(end).instances == (only(end, "MIG-1"),)
+
+
+def test_instances_move_with_their_lap() -> None:
+    """In the next lap the instances' clocks and the system's have moved as their GPU's have."""
+    played = Played(recording(*(cut_frame(t, instance(1, t)) for t in range(3))), loop=True)
+
+    states = played.every(1, 8)
+
+    assert [only(state, "MIG-1").clock for state in states] == list(range(9))
+    assert [only(state, "MIG-1").boottime for state in states] == [1000.0 + now for now in range(9)]
 
 
 # ---------------------------------------------------------------- from a file
