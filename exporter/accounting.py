@@ -6,7 +6,7 @@ slept minute adds anything. What gone containers used stays on their namespace f
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from math import fsum
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 #: Seconds that the gauges average over, and that they need to have seen to say anything.
 MEAN_OVER: Final = 60.0
 MEAN_FROM: Final = 15.0
+#: Seconds for which the accounts of a MIG instance outlive it, so that they are scraped.
+INSTANCES_FOR: Final = 900.0
 
 
 @dataclass(slots=True)
@@ -85,9 +87,23 @@ class Accounting:
         for use in joined.devices:
             if use.reading is not None:
                 self._book_device(use, use.reading, joined)
+        self._forget_instances(joined)
         if joined.pod_uids is not None:
             self._pairs = {key: pair for key, pair in self._pairs.items() if key[1].pod_uid in joined.pod_uids}
         return self._state(joined)
+
+    def _forget_instances(self, joined: Joined) -> None:
+        """Close the accounts of MIG instances that were destroyed a while ago: each new one has a UUID of its own."""
+        here = {use.device.uuid for use in joined.devices}
+        now = max((device.reading.clock for device in self._devices.values()), default=0.0)
+        gone = {
+            uuid
+            for uuid, device in self._devices.items()
+            if device.reading.device.parent and uuid not in here and now - device.reading.clock > INSTANCES_FOR
+        }
+        if gone:
+            self._devices = {uuid: device for uuid, device in self._devices.items() if uuid not in gone}
+            self._namespaces = {key: account for key, account in self._namespaces.items() if key[0] not in gone}
 
     def _open(self, joined: Joined) -> None:
         """Give each new pair and its namespace an account that starts at 0."""
@@ -182,27 +198,14 @@ class Accounting:
 
     def _state(self, joined: Joined) -> Accounts:
         """Return all accounts as values; pairs only those that this tick shows."""
+        attributed: defaultdict[str, list[float]] = defaultdict(list)
+        for (uuid, _), account in self._namespaces.items():
+            attributed[uuid].append(account.busy)
         return Accounts(
-            devices={uuid: self._device_account(uuid, device) for uuid, device in self._devices.items()},
+            devices={uuid: _device_account(device, fsum(attributed[uuid])) for uuid, device in self._devices.items()},
             pairs={(pair.uuid, pair.owner): self._pair_account(pair.uuid, pair.owner) for pair in joined.pairs},
             namespaces={key: self._namespace_account(key[0], account) for key, account in self._namespaces.items()},
             failures=dict(self._failures),
-        )
-
-    def _device_account(self, uuid: str, device: _Device) -> DeviceAccount:
-        """Add up a GPU's account from its parts, so that it closes by construction."""
-        attributed = fsum(account.busy for (on, _), account in self._namespaces.items() if on == uuid)
-        shares = [share for _, share in device.utilizations]
-        known = device.reading.energy is not None
-        return DeviceAccount(
-            timed=device.timed,
-            observed=device.observed,
-            busy=attributed + fsum(device.unattributed.values()),
-            attributed=attributed,
-            unattributed=dict(device.unattributed),
-            energy=device.energy if known else None,
-            energy_unattributed=device.energy_unattributed if known else None,
-            utilization=fsum(shares) / len(shares) if shares else None,
         )
 
     def _told(self, uuid: str, busy: float, energy: float) -> tuple[float | None, float | None]:
@@ -228,6 +231,22 @@ class Accounting:
         _forget(account.shares, device.reading.clock)
         seen = fsum(length for clock, length in device.windows if clock > account.born)
         return fsum(share for _, share in account.shares) / seen if seen >= MEAN_FROM else None
+
+
+def _device_account(device: _Device, attributed: float) -> DeviceAccount:
+    """Add up a GPU's account from its parts, so that it closes by construction."""
+    shares = [share for _, share in device.utilizations]
+    known = device.reading.energy is not None
+    return DeviceAccount(
+        timed=device.timed,
+        observed=device.observed,
+        busy=attributed + fsum(device.unattributed.values()),
+        attributed=attributed,
+        unattributed=dict(device.unattributed),
+        energy=device.energy if known else None,
+        energy_unattributed=device.energy_unattributed if known else None,
+        utilization=fsum(shares) / len(shares) if shares else None,
+    )
 
 
 def _energy_since(before: DeviceReading, now: DeviceReading) -> float:

@@ -3,8 +3,6 @@
 The name is derived (`vgpu_` + stem + unit + `_total`), the labels are a NamedTuple, so a sample is
 an instance of it and a forgotten label is a type error. `metrics.py`, the README's table,
 `docs/metrics.md`, the dashboards and the alerts all read this file and nothing else about names.
-
-Metrics with `filled=False` are part of the contract but not published yet.
 """
 
 from __future__ import annotations
@@ -67,14 +65,13 @@ L = TypeVar("L", bound=NamedTuple)
 
 @dataclass(frozen=True, slots=True)
 class Metric(Generic[L]):
-    """One metric family; `filled` is False while no code publishes it yet."""
+    """One metric family."""
 
     stem: str
     unit: Unit
     labels: type[L]
     help: str
     kind: Kind = Kind.GAUGE
-    filled: bool = True
     #: The name as PromQL spells it, `_total` included.
     name: str = field(init=False)
 
@@ -89,7 +86,6 @@ class Metric(Generic[L]):
 
 
 _C, _S = Kind.COUNTER, Kind.SUMMARY
-_LATER = False  # `filled=_LATER`: in the contract, published by a later release
 
 # ------------------------------------------------------------------------------ a GPU
 

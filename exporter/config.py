@@ -128,12 +128,9 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
-#: HAMi's directory, and those of Volcano's plugin: its manifest and its monitor disagree (hami-contract.md 5.1).
-HAMI_CONTAINERS: Final = (
-    "/usr/local/vgpu/containers",
-    "/usr/local/vgpu/vgpu/containers",
-    "/tmp/vgpu/containers",  # noqa: S108  it is theirs
-)
+#: HAMi's directory, and that of Volcano's plugin by its own manifest (hami-contract.md 5.1). Not its /tmp/vgpu: whoever
+#: may mount the host's /tmp could write there in another pod's name.
+HAMI_CONTAINERS: Final = ("/usr/local/vgpu/containers", "/usr/local/vgpu/vgpu/containers")
 LOGGING: Final = (
     Setting("log-format", _one_of("text", "json"), "text", "how log lines look", "text|json"),
     Setting(

@@ -8,7 +8,8 @@ tell them apart; else nobody gets it. What stands in a region was written by its
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from exporter.model import Failure
 from exporter.snapshot import Counted
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from exporter.hami.region import FoundRegion, Region, RegionState
     from exporter.model import ContainerGrants, Owner
+
+T = TypeVar("T")
 
 
 class Member(NamedTuple):
@@ -67,43 +70,78 @@ def place(
 def _place(
     regions: Collection[FoundRegion], candidates: Sequence[_Candidate]
 ) -> tuple[dict[Owner, Region], list[FoundRegion]]:
-    """Place a pod's regions: first those that somebody's processes are in, then the rest on who has none yet."""
-    named = sorted(found.directory_container for found in regions) == sorted(one.owner.container for one in candidates)
-    matched: dict[Owner, list[FoundRegion]] = {}
-    idle: list[FoundRegion] = []
-    unplaced: list[FoundRegion] = []
-    for found in regions:
-        known = [one for one in candidates if _living(found.region, one.members)]
-        if not known:
-            idle.append(found)
-        elif (owner := _only(known, found, named=named)) is not None:
-            matched.setdefault(owner, []).append(found)
-        else:
-            unplaced.append(found)
-    for found in idle:
-        free = [one for one in candidates if one.owner not in matched]
-        if (owner := _only(free, found, named=named)) is not None:
-            matched.setdefault(owner, []).append(found)
-        elif free:
-            unplaced.append(found)
-    unplaced += [found for several in matched.values() if len(several) > 1 for found in several]
-    return {owner: several[0].region for owner, several in matched.items() if len(several) == 1}, unplaced
+    """Place a pod's regions: first those that somebody's processes are in, then the rest on who has none yet.
 
-
-def _only(candidates: Sequence[_Candidate], found: FoundRegion, *, named: bool) -> Owner | None:
-    """Return the one that the region belongs to; None if several fit it equally well, or none is left.
-
-    `named`: each of the pod's candidates has just one directory, so that their names cannot have been shifted.
+    Nearly every container has a PID 1, so one that works in no region of its own fits its sibling's. Therefore those
+    count as well that hold a grant and do not use it now, and PIDs alone decide only if there is a region for each.
     """
-    tests: list[Callable[[_Candidate], bool]] = [
-        lambda one: {device.uuid for device in found.region.devices} == set(one.held.order),
-        lambda one: _limits(found.region) == [grant.memory for grant in one.held.grants],
-        lambda one: named and one.owner.container == found.directory_container,
-    ]
+    named = sorted(found.directory_container for found in regions) == sorted(one.owner.container for one in candidates)
+    each = len(regions) >= sum(bool(one.held.grants) for one in candidates)
+    claims = _Claims(named=named)
+    idle: list[FoundRegion] = []
+    for found in regions:
+        counted = {process.pid for process in found.region.processes}
+        known = [one for one in candidates if _living(found.region, counted, one.members)]
+        possible = [one for one in candidates if one in known or (one.held.grants and not one.members)]
+        if known:
+            claims.claim(found, possible, known if each else ())
+        else:
+            idle.append(found)
+    left = [one for one in candidates if one.owner not in claims.of]
+    for found in idle:
+        claims.claim(found, [one for one in left if _is_named(one, found) or _is_limited(one, found)])
+    return claims.settled(candidates)
+
+
+class _Claims:
+    """Which regions each container may have; `named`: each has just one directory, so names cannot be shifted."""
+
+    def __init__(self, *, named: bool) -> None:
+        self.of: dict[Owner, list[FoundRegion]] = {}
+        self._named = named
+        self._unplaced: list[FoundRegion] = []
+
+    def claim(self, found: FoundRegion, possible: Sequence[_Candidate], known: Sequence[_Candidate] = ()) -> None:
+        """Give a region to the one that it fits best; one that fits several equally well is nobody's."""
+        tests: list[Callable[[_Candidate], bool]] = [
+            lambda one: {device.uuid for device in found.region.devices} == set(one.held.order),
+            lambda one: _is_limited(one, found),
+            lambda one: self._named and _is_named(one, found),
+            lambda one: one in known,
+        ]
+        best = _narrowed(possible, tests)
+        if len(best) == 1:
+            self.of.setdefault(best[0].owner, []).append(found)
+        elif best:
+            self._unplaced.append(found)
+
+    def settled(self, candidates: Sequence[_Candidate]) -> tuple[dict[Owner, Region], list[FoundRegion]]:
+        """Return who has which region; of several, an ended init container's among them, the best or none."""
+        placed: dict[Owner, Region] = {}
+        for one in candidates:
+            claimed = self.of.get(one.owner, [])
+            best = _narrowed(claimed, [partial(_is_limited, one), partial(_is_named, one)])
+            if len(best) == 1:
+                placed[one.owner] = best[0].region
+            else:
+                self._unplaced += claimed
+        return placed, self._unplaced
+
+
+def _narrowed(possible: Sequence[T], tests: Iterable[Callable[[T], bool]]) -> Sequence[T]:
+    """Return those that pass the tests, one after the other; a test that none passes says nothing."""
     for test in tests:
-        if len(candidates) > 1:
-            candidates = [one for one in candidates if test(one)] or candidates
-    return candidates[0].owner if len(candidates) == 1 else None
+        if len(possible) > 1:
+            possible = [one for one in possible if test(one)] or possible
+    return possible
+
+
+def _is_limited(one: _Candidate, found: FoundRegion) -> bool:
+    return _limits(found.region) == [grant.memory for grant in one.held.grants]
+
+
+def _is_named(one: _Candidate, found: FoundRegion) -> bool:
+    return one.owner.container == found.directory_container
 
 
 def _limits(region: Region) -> list[int | None]:
@@ -134,7 +172,8 @@ def figures(
     if not live or None in inner.values():
         return told
     counted = {process.pid for process in region.processes}
-    missed = [member for member in here if inner[member.pid] not in counted]
+    slots = _slots(members, inner)
+    missed = [member for member in here if inner[member.pid] not in counted or slots[inner[member.pid]] != member.pid]
     believed = {process.host_pid for process in region.processes}
     return told._replace(
         counted=_counted(region, set(inner.values()), uuid),
@@ -144,18 +183,25 @@ def figures(
     )
 
 
+def _slots(members: Iterable[Member], inner: Mapping[int, int | None]) -> dict[int | None, int]:
+    """Return which process a slot is, by its inner PID: a container within the container has such PIDs, too."""
+    slots: dict[int | None, int] = {}
+    for member in sorted(members, key=lambda member: len(member.nspid)):
+        slots.setdefault(inner[member.pid], member.pid)
+    return slots
+
+
 def _limit(region: Region, order: Sequence[str], uuid: str) -> tuple[int | None, float | None]:
     """Return the limits on a GPU: the i-th are those of the i-th GPU granted (5.4).
 
     A region with one GPU needs no order to tell; one whose order is not known, or of other GPUs, tells nothing.
     """
-    if len(region.devices) == 1:
-        place = 0 if region.devices[0].uuid == uuid else -1
-    else:
-        place = order.index(uuid) if uuid in order and len(set(order)) == len(region.devices) else -1
-    if place < 0:
+    seen = [device.uuid for device in region.devices]
+    by_place = seen if len(seen) == 1 else order if sorted(order) == sorted(seen) else ()
+    if uuid not in by_place:
         return None, None
-    return region.devices[place].limit, region.devices[place].core_limit
+    device = region.devices[by_place.index(uuid)]
+    return device.limit, device.core_limit
 
 
 def _counted(region: Region, living: Collection[int | None], uuid: str) -> int | None:
@@ -166,9 +212,8 @@ def _counted(region: Region, living: Collection[int | None], uuid: str) -> int |
     return total(process.used[place] for process in region.processes if process.pid in living)
 
 
-def _living(region: Region, members: Iterable[Member]) -> bool:
-    """Tell whether one of the processes is in the region."""
-    counted = {process.pid for process in region.processes}
+def _living(region: Region, counted: Collection[int], members: Iterable[Member]) -> bool:
+    """Tell whether one of the processes is in the region, which counts these PIDs."""
     return any(_inner(member, region) in counted for member in members)
 
 

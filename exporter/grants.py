@@ -218,7 +218,9 @@ class _Request:
             if card is None:
                 self.reasons.add("grant_unknown_device")
                 continue
-            grant = Grant(self._named(device), self._bytes(device, card), self._ratio(device, card), self._family.name)
+            uuid = self._named(device)
+            memory = self._within(uuid, self._bytes(device, card))
+            grant = Grant(uuid, memory, self._ratio(device, card), self._family.name)
             by_uuid[grant.uuid] = _together(by_uuid.get(grant.uuid), grant)
         if self._cards is not None and any(grant.memory is None for grant in by_uuid.values()):
             self.reasons.add("grant_unit_unknown")
@@ -229,6 +231,11 @@ class _Request:
         """Return the UUID of the MIG instance that was named, if the GPU has it, else the GPU's."""
         instance = self._cards.get(device.instance) if self._cards and device.instance else None
         return device.instance if instance and instance.parent == device.uuid else device.uuid
+
+    def _within(self, uuid: str, memory: int | None) -> int | None:
+        """Return no more than the instance has that was named; HAMi's templates know its size a little better."""
+        size = self._cards[uuid].grantable if self._cards else None
+        return memory if memory is None or size is None else min(memory, size)
 
     def _bytes(self, device: GrantedDevice, card: Card) -> int | None:
         """Return the memory granted; None where nothing says its unit."""

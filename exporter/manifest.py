@@ -46,12 +46,19 @@ _SCHEDULED_JOB: Final = re.compile(r"(.+)-[0-9]{8,}")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
-def pod(raw: object, *, labels: frozenset[str] = frozenset(), tenant_label: str = "") -> Pod:
+def pod(
+    raw: object,
+    *,
+    labels: frozenset[str] = frozenset(),
+    tenant_label: str = "",
+    accelerators: tuple[str, ...] = ACCELERATORS,
+) -> Pod:
     """Return one v1.Pod, as `json.loads` gives it, cut down to what this program needs.
 
-    `labels` are the label keys to keep, `tenant_label` the one whose value is the tenant ("" = none).
-    `owner_kind` and `owner_name` name the workload: the controller with generated hashes stripped, see
-    `workload`. A device annotation beyond 65536 characters is cut so that it no longer decodes.
+    `labels` are the label keys to keep, `tenant_label` the one whose value is the tenant ("" = none), `accelerators`
+    how the names of the resources begin that are kept of what it asks for. `owner_kind` and `owner_name` name the
+    workload: the controller with generated hashes stripped, see `workload`. A device annotation beyond 65536 characters
+    is cut so that it no longer decodes.
     Raises ManifestError if uid, name or namespace is missing, and nothing else.
     """
     body = _mapping(raw)
@@ -68,7 +75,7 @@ def pod(raw: object, *, labels: frozenset[str] = frozenset(), tenant_label: str 
         name=name,
         node=_text(spec.get("nodeName")),
         created=_text(metadata.get("creationTimestamp")),
-        containers=_containers(spec, status, finished=finished),
+        containers=_containers(spec, status, accelerators, finished=finished),
         finished=finished,
         claims=_claims(spec),
         annotations={name: _bounded(value) for name, value in _texts(annotations, DEVICE_ANNOTATIONS).items()},
@@ -110,7 +117,9 @@ def workload(owner_kind: str, owner_name: str, template_hash: str = "") -> tuple
 # ---------------------------------------------------------------- containers
 
 
-def _containers(spec: Mapping[str, object], status: Mapping[str, object], *, finished: bool) -> tuple[Container, ...]:
+def _containers(
+    spec: Mapping[str, object], status: Mapping[str, object], accelerators: tuple[str, ...], *, finished: bool
+) -> tuple[Container, ...]:
     """Return the pod's containers; one without a name, or with one already taken, is left out."""
     policy = _text(spec.get("restartPolicy")) or "Always"
     found: dict[str, Container] = {}
@@ -120,12 +129,13 @@ def _containers(spec: Mapping[str, object], status: Mapping[str, object], *, fin
             name = _text(raw.get("name"))
             if name and name not in found:
                 one = _container(raw, statuses.get(name, {}), _kind(raw, kind), policy)
-                found[name] = replace(one, finished=True) if finished else one
+                asks = _asks(_mapping(raw.get("resources")), accelerators)
+                found[name] = replace(one, asks=asks, finished=finished or one.finished)
     return tuple(found.values())
 
 
 def _container(raw: Mapping[str, object], status: Mapping[str, object], kind: ContainerKind, policy: str) -> Container:
-    """Return one container; `policy` is the pod's restartPolicy."""
+    """Return one container but for what it asks; `policy` is the pod's restartPolicy."""
     state, last = (_mapping(status.get(field)) for field in ("state", "lastState"))
     terminated = state.get("terminated")
     ended, ended_before = _mapping(terminated), _mapping(last.get("terminated"))
@@ -134,7 +144,6 @@ def _container(raw: Mapping[str, object], status: Mapping[str, object], kind: Co
         name=_text(raw.get("name")),
         kind=kind,
         ids=tuple(dict.fromkeys(filter(None, ids))),
-        asks=_asks(_mapping(raw.get("resources"))),
         finished=isinstance(terminated, dict) and _is_last_run(raw, kind, ended, policy),
     )
 
@@ -161,9 +170,11 @@ def _bare_id(value: object) -> str:
     return bare if mark else runtime
 
 
-def _asks(resources: Mapping[str, object]) -> dict[str, int | None]:
+def _asks(resources: Mapping[str, object], accelerators: tuple[str, ...]) -> dict[str, int | None]:
     """Return what is asked of accelerators: limits, else requests, resource by resource; 0 asks for nothing."""
-    named = _accelerators(resources.get("requests")) | _accelerators(resources.get("limits"))
+    named = _accelerators(resources.get("requests"), accelerators) | _accelerators(
+        resources.get("limits"), accelerators
+    )
     amounts = {name: whole_number(amount) for name, amount in named.items()}
     return {name: amount for name, amount in amounts.items() if amount != 0}
 
@@ -221,10 +232,10 @@ def _scalar(raw: object) -> object:
     return raw if isinstance(raw, str | int | float) else None
 
 
-def _accelerators(raw: object) -> dict[str, object]:
+def _accelerators(raw: object, accelerators: tuple[str, ...] = ACCELERATORS) -> dict[str, object]:
     """Return the accelerators of a resource list, with their quantities as written."""
     amounts = _mapping(raw).items()
-    return {str(name): _scalar(amount) for name, amount in amounts if str(name).startswith(ACCELERATORS)}
+    return {str(name): _scalar(amount) for name, amount in amounts if str(name).startswith(accelerators)}
 
 
 def _scalars(*names: str) -> dict[str, _Shape]:

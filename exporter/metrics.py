@@ -171,8 +171,8 @@ def _device_account(out: Families, on: labels.Device, snapshot: Snapshot, use: D
         return
     out.add(c.DEVICE_CORE_UTILIZATION, on, account.utilization)
     out.add(c.DEVICE_ENERGY, on, account.energy)
-    if not account.timed:
-        return
+    if not account.timed or (use.reading and use.reading.capabilities.get("process_utilization") == "mig"):
+        return  # it may have been whole before it was cut
     out.add(c.DEVICE_OBSERVED, on, account.observed)
     out.add(c.DEVICE_CORE_BUSY, on, account.busy)
     if snapshot.joined.blind is None:

@@ -1,4 +1,6 @@
-"""The page at `/`: who uses which GPU now, what belongs to nobody, which source is blind; for people.
+"""The page at `/`, for people: who uses which GPU now, what belongs to nobody, which source is blind.
+
+`document` is what the pages of both roles are made of.
 
 One self-contained document: nothing is loaded from elsewhere, every text from outside is escaped.
 """
@@ -14,6 +16,7 @@ from exporter import __version__
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from exporter.model import SourceStatus
     from exporter.snapshot import DeviceUse, PairUse, Snapshot
 
 #: The Content-Security-Policy to send with the page.
@@ -42,21 +45,34 @@ _HEAD: Final = (
 
 def render(snapshot: Snapshot, note: str = "") -> str:
     """Return the page as HTML; `note` is one sentence to show on top (the demo says what it is)."""
-    taken = datetime.fromtimestamp(snapshot.taken, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     blind = snapshot.joined.blind
+    node = escape(snapshot.node)
     parts = [
-        "<!doctype html><html lang=en><head><meta charset=utf-8><meta http-equiv=refresh content=5>",
-        "<meta name=viewport content='width=device-width, initial-scale=1'>",
-        f"<title>GPUs of {escape(snapshot.node)}</title><style>{_STYLE}</style></head><body>",
-        f"<h1>Who uses the GPUs of {escape(snapshot.node)}</h1>",
-        f"<p><strong>{escape(note)}</strong></p>" if note else "",
         f"<p class=bad>Use is not known: {escape(blind)}.</p>" if blind else "",
         *(_device(snapshot, use) for use in snapshot.joined.devices),
-        _sources(snapshot),
-        f"<p class=dim>Read {taken} · vgpu-tenant-exporter {escape(__version__)} · <a href=/metrics>/metrics</a> · ",
+    ]
+    return document(
+        f"GPUs of {node}", f"Who uses the GPUs of {node}", parts, snapshot.statuses, snapshot.taken, note=note
+    )
+
+
+def document(
+    title: str, heading: str, parts: Iterable[str], statuses: Iterable[SourceStatus], taken: float, *, note: str = ""
+) -> str:
+    """Return a page of either role: `parts` are HTML, as are title and heading; `taken` is Unix time."""
+    read = datetime.fromtimestamp(taken, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    frame = [
+        "<!doctype html><html lang=en><head><meta charset=utf-8><meta http-equiv=refresh content=5>",
+        "<meta name=viewport content='width=device-width, initial-scale=1'>",
+        f"<title>{title}</title><style>{_STYLE}</style></head><body>",
+        f"<h1>{heading}</h1>",
+        f"<p><strong>{escape(note)}</strong></p>" if note else "",
+        *parts,
+        _sources(statuses),
+        f"<p class=dim>Read {read} · vgpu-tenant-exporter {escape(__version__)} · <a href=/metrics>/metrics</a> · ",
         "<a href=/readyz>/readyz</a></p></body></html>",
     ]
-    return "".join(parts)
+    return "".join(frame)
 
 
 def _device(snapshot: Snapshot, use: DeviceUse) -> str:
@@ -68,7 +84,7 @@ def _device(snapshot: Snapshot, use: DeviceUse) -> str:
     elif use.reading.memory is not None:
         memory = use.reading.memory
         head += (
-            f"<p>{_bytes(memory.used)} of {_bytes(memory.total)} in use; {_bytes(use.granted.memory)} granted to "
+            f"<p>{mib(memory.used)} of {mib(memory.total)} in use; {mib(use.granted.memory)} granted to "
             f"{use.granted.containers} containers.</p>"
         )
     pairs = [pair for pair in snapshot.joined.pairs if pair.uuid == device.uuid]
@@ -83,13 +99,13 @@ def _pair(snapshot: Snapshot, pair: PairUse) -> str:
     busy = account.utilization if pair.processes is not None else None
     cells = "".join(f"<td>{escape(text)}" for text in (pair.owner.namespace, pair.owner.pod, pair.owner.container))
     unknown = f"unknown ({pair.grant_source})"
-    granted = _bytes(pair.memory_granted) if pair.memory_granted is not None else unknown
+    granted = mib(pair.memory_granted) if pair.memory_granted is not None else unknown
     unlimited = "not limited" if pair.memory_granted is not None else unknown
-    cores = _percent(pair.core_granted) if pair.core_granted is not None else unlimited
+    cores = percent(pair.core_granted) if pair.core_granted is not None else unlimited
     processes = "?" if pair.processes is None else str(pair.processes)
     return (
-        f"<tr>{cells}<td class=n>{_bytes(pair.used)}<td class=n>{escape(granted)}"
-        f"<td class=n>{_percent(busy)}<td class=n>{cores}<td class=n>{processes}<td class=bad>{_remark(pair)}</tr>"
+        f"<tr>{cells}<td class=n>{mib(pair.used)}<td class=n>{escape(granted)}"
+        f"<td class=n>{percent(busy)}<td class=n>{cores}<td class=n>{processes}<td class=bad>{_remark(pair)}</tr>"
     )
 
 
@@ -104,22 +120,23 @@ def _nobody(use: DeviceUse) -> Iterable[str]:
     """Yield the remainder's rows: what belongs to no container, by reason."""
     for reason, used in (use.unattributed or {}).items():
         if used:
-            yield f"<tr class=dim><td colspan=3>nobody: {escape(reason)}<td class=n>{_bytes(used)}<td colspan=5></tr>"
+            yield f"<tr class=dim><td colspan=3>nobody: {escape(reason)}<td class=n>{mib(used)}<td colspan=5></tr>"
 
 
-def _sources(snapshot: Snapshot) -> str:
+def _sources(statuses: Iterable[SourceStatus]) -> str:
     """Return how the sources do, in one line each."""
     lines = "".join(
         f"<li>{escape(status.source)}: {'answers' if status.up else '<span class=bad>does not answer</span>'}"
-        for status in snapshot.statuses
+        for status in statuses
     )
     return f"<h2>Sources</h2><ul>{lines}</ul>"
 
 
-def _bytes(value: int | None) -> str:
-    """Return bytes for people, in MiB as HAMi grants them."""
+def mib(value: float | None) -> str:
+    """Return bytes for people, in MiB as HAMi grants them; "?" for None."""
     return "?" if value is None else f"{value / 2**20:,.0f} MiB"
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+    """Return a ratio for people; "?" for None."""
     return "?" if value is None else f"{value:.1%}"

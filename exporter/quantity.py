@@ -1,7 +1,8 @@
 """A Kubernetes quantity as a whole number: `"16Gi"`, `"5k"`, `"2000m"` or `1e3` → 17179869184, 5000, 2, 1000.
 
-Device counts, MiB and percents are whole numbers, so a quantity that is not one says nothing and
-is `None`. The grammar is that of k8s.io/apimachinery `pkg/api/resource/quantity.go`.
+Device counts, MiB and percents are whole numbers, so in a request a quantity that is not one says nothing and
+is `None`; only a quota may well allow half of something. The grammar is that of k8s.io/apimachinery
+`pkg/api/resource/quantity.go`.
 """
 
 from __future__ import annotations
@@ -24,8 +25,25 @@ def whole_number(text: object) -> int | None:
     None stands for negative, fractional or absurdly long ones (more than 64 characters or digits) and
     for anything that is no quantity at all. Never raises; the work is bounded.
     """
+    if (ratio := _ratio(text)) is None:
+        return None
+    above, below = ratio
+    whole, rest = divmod(above, below)
+    return None if rest else whole
+
+
+def number(text: object) -> float | None:
+    """Return the quantity as a number ≥ 0, fractions included (`"1500m"` → 1.5); None as `whole_number` otherwise."""
+    if (ratio := _ratio(text)) is None:
+        return None
+    above, below = ratio
+    return above / below
+
+
+def _ratio(text: object) -> tuple[int, int] | None:
+    """Return the quantity as numerator and denominator, if it is one and not absurd."""
     if isinstance(text, int) and not isinstance(text, bool):
-        return text if 0 <= text < 10**_MOST_DIGITS else None
+        return (text, 1) if 0 <= text < 10**_MOST_DIGITS else None
     if not isinstance(text, str) or len(text) > _MOST_DIGITS:
         return None
     shape = _SHAPE.fullmatch(text)
@@ -37,9 +55,8 @@ def whole_number(text: object) -> int | None:
     return _scaled(digits, exponent - len(shape["part"]))
 
 
-def _scaled(digits: int, exponent: int) -> int | None:
-    """Return `digits` times 10 to the power of `exponent`, if that is whole and not absurd."""
+def _scaled(digits: int, exponent: int) -> tuple[int, int] | None:
+    """Return `digits` times 10 to the power of `exponent`, if that is not absurd."""
     if abs(exponent) > _MOST_DIGITS:
         return None
-    whole, rest = divmod(digits * 10 ** max(exponent, 0), 10 ** max(-exponent, 0))
-    return None if rest else int(whole)
+    return digits * int(10 ** max(exponent, 0)), int(10 ** max(-exponent, 0))

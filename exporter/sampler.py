@@ -6,22 +6,23 @@ A scrape only ever reads `snapshot`; the one who waits for a driver is never the
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from exporter.accounting import Accounting
 from exporter.errors import FAILURE_REASONS
+from exporter.failure_log import FailureLog
 from exporter.freshness import stale_after
 from exporter.hami.node_register import NodeState
 from exporter.join import NO_HOST_PID, Carry, join, pids_of
 from exporter.model import Card, Failure
 from exporter.roster import Roster, enrol
 from exporter.snapshot import DeviceUse, Snapshot
+from exporter.ticker import Ticker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from exporter.hami.node_register import RegisteredDevice
     from exporter.model import DriverState, PodState, SourceStatus
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Failures of one kind are logged once in so many seconds, so many by name.
-_QUIET_FOR: Final = 60.0
-_NAMED: Final = 5
 _MIB: Final = 2**20
 
 
@@ -68,12 +66,10 @@ class Sampler:
         self._carry = Carry()
         self._roster: Roster | None = None
         self._enrolled: tuple[object, ...] = ()
-        self._told: frozenset[Failure] = frozenset()
-        self._quiet_until: dict[str, float] = {}
-        self._trouble = ""
+        self._failure_log = FailureLog(FAILURE_REASONS, monotonic)
         self._times_blind = 0
         self._was_blind = False
-        self._stop = threading.Event()
+        self._ticker = Ticker(self.tick, interval)
         self._published = 0.0
         self._snapshot: Snapshot | None = None
         self._withheld: tuple[Snapshot, Snapshot] | None = None
@@ -96,7 +92,7 @@ class Sampler:
         pods = self._sources.pods.current()
         node = self._sources.node.current() if self._sources.node else NodeState(None, None)
         registered = {device.uuid: device for device in node.devices or ()}
-        roster = self._enrol(pods, driver, registered)
+        roster = self._enrol(pods, driver, node.devices)
         regions = self._sources.regions.read(_most(driver, registered)) if self._sources.regions else None
         joined, self._carry = join(driver, fresh, processes, roster, self._carry, regions)
         joined = replace(joined, failures=joined.failures | _unreadable(pods))
@@ -117,32 +113,23 @@ class Sampler:
 
     def attempt(self) -> None:
         """Tick; a tick that fails is logged, if it is news, and costs itself only."""
-        try:
-            self.tick()
-        except Exception as error:  # noqa: BLE001  nothing a driver, API server or tenant answers ends the program
-            if repr(error) != self._trouble:
-                _log.exception("a tick failed; the last snapshot stays, its timestamp tells its age")
-            self._trouble = repr(error)
-        else:
-            self._trouble = ""
+        self._ticker.attempt()
 
     def run(self) -> None:
         """Attempt a tick every interval until stopped."""
-        due = time.monotonic()
-        while not self._stop.is_set():
-            self.attempt()
-            due = max(due + self._interval, time.monotonic())
-            self._stop.wait(max(due - time.monotonic(), 0))
+        self._ticker.run()
 
     def stop(self) -> None:
         """End the loop and the sources, without waiting for a driver."""
-        self._stop.set()
+        self._ticker.stop()
         self._sources.gpus.close()
         self._sources.pods.close()
         if self._sources.node:
             self._sources.node.close()
 
-    def _enrol(self, pods: PodState, driver: DriverState, registered: Mapping[str, RegisteredDevice]) -> Roster | None:
+    def _enrol(
+        self, pods: PodState, driver: DriverState, registered: Sequence[RegisteredDevice] | None
+    ) -> Roster | None:
         """Return the roster, made anew only if the pods or the GPUs are others than last time.
 
         None until the driver has named its GPUs and the API server its pods.
@@ -157,21 +144,11 @@ class Sampler:
 
     def _tell(self, joined: Joined) -> None:
         """Log what newly could not be placed, and when all use became invisible."""
-        news = joined.failures - self._told
-        loud = frozenset(failure for failure in news if self._monotonic() >= self._quiet_until.get(failure.reason, 0.0))
-        for reason in sorted({failure.reason for failure in loud}):
-            self._tell_of(reason, sorted(failure.key for failure in loud if failure.reason == reason))
-        self._told = joined.failures - (news - loud)  # what is still there when the minute is over is told then
+        self._failure_log.tell(joined.failures)
         if joined.no_host_pid and not self._was_blind:
             self._times_blind += 1
             _log.error("%s", NO_HOST_PID)
         self._was_blind = joined.no_host_pid
-
-    def _tell_of(self, reason: str, keys: list[str]) -> None:
-        """Log one kind of failure, and no more of it for a minute: a tenant that forks must not fill the log."""
-        self._quiet_until[reason] = self._monotonic() + _QUIET_FOR
-        more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
-        _log.warning("%s (%s%s): %s", reason, ", ".join(keys[:_NAMED]), more, FAILURE_REASONS[reason])
 
     def _statuses(self, statuses: Iterable[SourceStatus | None], joined: Joined) -> tuple[SourceStatus, ...]:
         """Return how each source does; blindness for want of host PIDs counts on procfs, which then says nothing."""
@@ -200,21 +177,24 @@ def withheld(snapshot: Snapshot) -> Snapshot:
     )
 
 
-def _cards(driver: DriverState, registered: Mapping[str, RegisteredDevice]) -> dict[str, Card]:
+def _cards(driver: DriverState, registered: Sequence[RegisteredDevice] | None) -> dict[str, Card]:
     """Return what a grant may name: the driver's GPUs and instances, and what is registered but lost since before."""
     parents = {device.uuid: device.parent for device in driver.devices}
-    cut = set(parents.values()) | {uuid for uuid, known in registered.items() if known.mode == "mig"}
-    return {
-        uuid: _card(registered.get(uuid), _physical(driver, uuid), parents.get(uuid, ""), cut=uuid in cut)
-        for uuid in {*parents, *registered}
-    }
+    plugins = {device.uuid: device for device in registered or ()}
+    cut = set(parents.values()) | {uuid for uuid, plugin in plugins.items() if plugin.mode == "mig"}
+    cards = {}
+    for uuid in {*parents, *plugins}:
+        physical, parent, plugin = _physical(driver, uuid), parents.get(uuid, ""), plugins.get(uuid)
+        if plugin:
+            cards[uuid] = _card(plugin, physical, cut=uuid in cut)
+        else:  # while nobody says what is registered it may be more than there is: HAMi oversubscribes
+            cards[uuid] = Card(physical if parent or registered is not None else None, parent=parent)
+    return cards
 
 
-def _card(registered: RegisteredDevice | None, physical: int | None, parent: str, *, cut: bool) -> Card:
-    factor = registered.memory_factor(physical) if registered else None
-    if registered is None or factor is None:
-        return Card(parent=parent, cut=cut)
-    return Card(registered.memory * factor, factor * _MIB, parent, cut)
+def _card(plugin: RegisteredDevice, physical: int | None, *, cut: bool) -> Card:
+    factor = plugin.memory_factor(physical)
+    return Card(physical, cut=cut) if factor is None else Card(plugin.memory * factor, factor * _MIB, cut=cut)
 
 
 def _physical(driver: DriverState, uuid: str) -> int | None:

@@ -11,7 +11,7 @@ import gzip
 import logging
 from itertools import chain
 from socket import gaierror
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -24,9 +24,10 @@ from exporter.exposition import encode
 from exporter.metrics import families
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from aiohttp.typedefs import Handler
+    from prometheus_client.core import Metric as Family
 
     from exporter.config import Address
     from exporter.labels import Build
@@ -44,6 +45,18 @@ def _is_ours(record: logging.LogRecord) -> bool:
 
 _log = logging.getLogger(__name__)
 _log.addFilter(_is_ours)
+
+
+class Served(Protocol):
+    """A snapshot of either role."""
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why there is nothing good in it yet, for people; None if there is."""
+        ...
+
+
+S = TypeVar("S", bound=Served)
 
 
 class Format(NamedTuple):
@@ -81,23 +94,33 @@ def _qualities(header: str) -> dict[str, float]:
     return qualities
 
 
-def exposition(snapshot: Snapshot, form: Format, build: Build) -> bytes:
-    """Return the whole scrape: the snapshot's families and the process's own."""
+def exposition(written: bytes, found: Iterable[Family], form: Format) -> bytes:
+    """Return the whole scrape: what is written already, these families and the process's own."""
     own = CollectorRegistry()
     ProcessCollector(registry=own)
     PlatformCollector(registry=own)
-    body = encode(chain(families(snapshot, build), own.collect()), openmetrics=form.openmetrics)
+    body = written + encode(chain(found, own.collect()), openmetrics=form.openmetrics)
     return gzip.compress(body, compresslevel=1) if form.gzipped else body
 
 
-class Renderer:
+class SnapshotRenderer(Generic[S]):
     """Renders the newest snapshot, each format once; lives on one event loop."""
 
-    def __init__(self, current: Callable[[], Snapshot | None], build: Build) -> None:
-        """`current` returns the newest snapshot, None before the first."""
+    def __init__(
+        self,
+        current: Callable[[], S | None],
+        collect: Callable[[S], tuple[bytes, Iterable[Family]]],
+        show: Callable[[S, str], str],
+    ) -> None:
+        """`current` returns the newest snapshot, None before the first.
+
+        `collect` gives what of a snapshot is written already, in either format, and the families after it. `show` gives
+        its page for people, with a sentence on top.
+        """
         self.current = current
-        self._build = build
-        self._of: Snapshot | None = None
+        self.show = show
+        self._collect = collect
+        self._of: S | None = None
         self._rendered: dict[Format, asyncio.Future[bytes]] = {}
 
     async def body(self, form: Format) -> bytes | None:
@@ -109,11 +132,22 @@ class Renderer:
             self._of, self._rendered = snapshot, {}
         if form not in self._rendered:
             loop = asyncio.get_running_loop()
-            self._rendered[form] = loop.run_in_executor(None, exposition, snapshot, form, self._build)
+            self._rendered[form] = loop.run_in_executor(None, self._render, snapshot, form)
         return await asyncio.shield(self._rendered[form])
 
+    def _render(self, snapshot: S, form: Format) -> bytes:
+        return exposition(*self._collect(snapshot), form)
 
-def application(renderer: Renderer, note: str = "") -> web.Application:
+
+class Renderer(SnapshotRenderer["Snapshot"]):
+    """The node role's."""
+
+    def __init__(self, current: Callable[[], Snapshot | None], build: Build) -> None:
+        """`current` returns the newest snapshot, None before the first."""
+        super().__init__(current, lambda snapshot: (b"", families(snapshot, build)), page.render)
+
+
+def application(renderer: SnapshotRenderer[Any], note: str = "") -> web.Application:
     """Return the whole endpoint; `note` is a sentence to show on the page for people."""
 
     async def metrics(request: web.Request) -> web.Response:
@@ -130,7 +164,7 @@ def application(renderer: Renderer, note: str = "") -> web.Application:
         snapshot = renderer.current()
         if snapshot is None:
             raise web.HTTPServiceUnavailable(text=_NOT_YET)
-        html = await asyncio.get_running_loop().run_in_executor(None, page.render, snapshot, note)
+        html = await asyncio.get_running_loop().run_in_executor(None, renderer.show, snapshot, note)
         return web.Response(
             text=html, content_type="text/html", charset="utf-8", headers={"Content-Security-Policy": page.POLICY}
         )
@@ -141,7 +175,7 @@ def application(renderer: Renderer, note: str = "") -> web.Application:
     return app
 
 
-def health_application(renderer: Renderer) -> web.Application:
+def health_application(renderer: SnapshotRenderer[Any]) -> web.Application:
     """Return /healthz and /readyz alone: no data, for a kubelet that has neither certificate nor password."""
 
     async def healthz(_: web.Request) -> web.Response:
@@ -173,7 +207,7 @@ async def _harden(request: web.Request, handler: Handler) -> web.StreamResponse:
 class Server:
     """The listening endpoint: `start`, then `stop`, which lets the scrapes in flight finish."""
 
-    def __init__(self, renderer: Renderer, note: str = "") -> None:
+    def __init__(self, renderer: SnapshotRenderer[Any], note: str = "") -> None:
         """Prepare; nothing listens yet."""
         self._renderer = renderer
         self._note = note

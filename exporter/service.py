@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from exporter.errors import ExporterError
 
@@ -16,13 +16,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from exporter.config import Address
-    from exporter.sampler import Sampler
     from exporter.server import Server
 
 _log = logging.getLogger(__name__)
 
 #: Seconds from a signal to the end, whoever is stuck.
 _LAST_MOMENT: Final = 4.5
+
+
+class Sampler(Protocol):
+    """A role's loop."""
+
+    def attempt(self) -> None:
+        """Make and publish the next snapshot; never raises."""
+        ...
+
+    def run(self) -> None:
+        """Go on doing so until stopped."""
+        ...
+
+    def stop(self) -> None:
+        """End that, and the sources, without waiting for any."""
+        ...
 
 
 def run(

@@ -266,3 +266,19 @@ def test_init_and_app_containers_share_one_ledger() -> None:
     account = books.tick(names=names(model)).namespaces[GPU, "team"]
 
     assert account.memory_granted == 3000 * MIB
+
+
+def test_a_destroyed_instance_is_forgotten_after_a_while() -> None:
+    """Instances come and go with UUIDs of their own: what was used on one stays to be scraped, and then goes."""
+    books, whole = Books(), reading(memory=None, processes=None, core=None)
+    one = reading({7: GIB}, uuid="MIG-1", core=None)
+    instance = replace(one, device=replace(one.device, parent=GPU))
+    seen = []
+    for clock in (100.0, 101.0, 102.0, 900.0, 1800.0, 1900.0):
+        there = [replace(reading_, clock=clock) for reading_ in ([whole, instance] if clock < 102 else [whole])]
+        found = processes(process(7, cgroup("model", "model/main")))
+        result, books.carry = joined(driver(*there), found, names(pod("model")), books.carry)
+        accounts = books.accounting.book(result)
+        seen.append((("MIG-1", "team") in accounts.namespaces, "MIG-1" in accounts.devices, GPU in accounts.devices))
+
+    assert seen == [(True, True, True)] * 4 + [(False, False, True)] * 2

@@ -15,7 +15,7 @@ from exporter.errors import CaptureError
 from exporter.hami.region import FoundRegion, Region, RegionDevice, RegionProcess
 from exporter.model import CoreReading, Device, DeviceReading, GpuProcess, Memory, SmSample
 from tests.make import device, process, reading
-from tests.world import ROOT
+from tests.program import ROOT
 
 PAGE: Final = (ROOT / "docs" / "capture.md").read_text(encoding="utf-8")
 #: Told for readers; what is played does not depend on them.

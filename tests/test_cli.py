@@ -109,6 +109,10 @@ REFUSED = {
     "unknown key": Refused(
         (*NODE, "--config", "FILE"), "unknown key 'intervall'; keys are node-name,", b"intervall: 1"
     ),
+    "bad object name": Refused(("quota", "--hami-config", "hami"), "--hami-config: 'hami' is not NAMESPACE/NAME"),
+    "missing names": Refused(("quota", "--resource-names", "/nowhere/a"), "--resource-names: /nowhere/a cannot be"),
+    "names of nothing": Refused(("quota", "--resource-names", "FILE"), "--resource-names: FILE is not a dev", b"a: b"),
+    "flag of the other role": Refused(("quota", "--interval", "1s"), "unrecognized arguments: --interval 1s"),
     "bad value of a key": Refused((*NODE, "--config", "FILE"), "--config file, interval: '1d' is not", b"interval: 1d"),
 }
 
@@ -147,15 +151,21 @@ def test_version_is_printed() -> None:
     assert run("--version", VGPU_EXPORTER_REVISION="abc123") == (0, f"vgpu-exporter {__version__} (abc123)\n", "")
 
 
-@pytest.mark.parametrize("command", [(), ("node",), ("demo",), ("capture",)], ids=["all", "node", "demo", "capture"])
+@pytest.mark.parametrize("command", [(), ("node",), ("quota",), ("demo",), ("capture",)], ids=" ".join)
 def test_help_is_printed(command: tuple[str, ...]) -> None:
     """`--help` shows the flags of a command, or the commands, and exits 0."""
     code, out, err = run(*command, "--help")
 
     assert (code, err) == (0, "")
     assert out.startswith(f"usage: {' '.join(('vgpu-exporter', *command))} ")
-    wanted = {(): "capture", ("node",): "--pods-max-age", ("demo",): "--hold", ("capture",): "--no-redact"}
-    assert wanted[command] in out
+    wanted = {
+        "": "capture",
+        "node": "--pods-max-age",
+        "quota": "--hami-config",
+        "demo": "--hold",
+        "capture": "--no-red",
+    }
+    assert wanted["".join(command)] in out
 
 
 # ---------------------------------------------------------------- the demo, running

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.config import NODE, Address, NodeSettings, address, node_settings, seconds
+from exporter.config import (
+    NODE,
+    QUOTA,
+    Address,
+    NodeSettings,
+    QuotaSettings,
+    address,
+    node_settings,
+    quota_settings,
+    seconds,
+)
+from exporter.device_config import DeviceConfig
 from exporter.errors import ConfigError, shorten
 
 if TYPE_CHECKING:
@@ -56,7 +67,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         health_listen=(Address("0.0.0.0", 9837),),  # noqa: S104  the documented default
         interval=1.0,
         procfs="/proc",
-        hami_containers=("/usr/local/vgpu/containers", "/usr/local/vgpu/vgpu/containers", "/tmp/vgpu/containers"),  # noqa: S108
+        hami_containers=("/usr/local/vgpu/containers", "/usr/local/vgpu/vgpu/containers"),
         kubeconfig=None,
         no_kubernetes=False,
         pods_max_age=900.0,
@@ -381,3 +392,95 @@ def test_any_text_for_any_setting_gives_a_value_or_a_sentence(name: str, text: s
 def test_any_file_gives_settings_or_a_sentence(file: str) -> None:
     """Whatever a file holds ends as settings or as one ConfigError."""
     gives_settings_or_a_sentence(lambda: resolve(file))
+
+
+# ---------------------------------------------------------------- the quota role
+
+NAMES_FILE = "resourceMemoryName: nvidia.com/vram\nmemoryFactor: 1024\n"
+
+
+def of_quota(
+    file: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, Sequence[str]] | None = None,
+    names: str = NAMES_FILE,
+) -> QuotaSettings:
+    """Resolve the settings of the quota role; `names` is what stands in any file of resource names."""
+    return quota_settings(flags or {}, environment or {}, file, lambda _: names)
+
+
+def test_the_quota_roles_defaults_are_the_documented_ones() -> None:
+    """With nothing at all every setting of the quota role has its default; node's variables mean nothing to it."""
+    assert of_quota(environment={"NODE_NAME": "A B", "VGPU_EXPORTER_INTERVAL": "never"}) == QuotaSettings(
+        listen=(Address("0.0.0.0", 9836),),  # noqa: S104  the documented default
+        health_listen=(Address("0.0.0.0", 9837),),  # noqa: S104  the documented default
+        kubeconfig=None,
+        tenant_label=None,
+        device_config=DeviceConfig(),
+        hami_config=None,
+        log_format="text",
+        log_level="info",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "field", "expected"),
+    [
+        ("tenant-label", "example.com/team", "tenant_label", "example.com/team"),
+        ("memory-factor", "1024", "device_config", DeviceConfig(memory_factor=1024)),
+        ("resource-names", "a.yaml", "device_config", DeviceConfig(memory="nvidia.com/vram", memory_factor=1024)),
+        ("hami-config", "kube-system/hami-scheduler-device", "hami_config", ("kube-system", "hami-scheduler-device")),
+        ("kubeconfig", "/k", "kubeconfig", "/k"),
+    ],
+)
+def test_a_setting_of_the_quota_role_comes_from_anywhere(name: str, text: str, field: str, expected: object) -> None:
+    """Flag, variable and file say the same thing in the same words."""
+    [setting] = (setting for setting in QUOTA if setting.name == name)
+    for settings in (
+        of_quota(flags={name: [text]}),
+        of_quota(environment={setting.variable: text}),
+        of_quota(f"{name}: {text}"),
+    ):
+        assert getattr(settings, field) == expected
+
+
+def test_a_flag_wins_over_the_file_of_names() -> None:
+    """The factor of the flag counts, and of the file what the flags leave open."""
+    settings = of_quota(flags={"memory-factor": ["2"], "resource-names": ["a.yaml"]})
+
+    assert settings.device_config == DeviceConfig(memory="nvidia.com/vram", memory_factor=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("memory-factor", "0", "a whole number from 1 to 2147483647"),
+        ("memory-factor", "1.5", "a whole number from 1 to"),
+        ("memory-factor", "2147483648", "a whole number from 1 to"),
+        ("hami-config", "hami", "NAMESPACE/NAME of a ConfigMap"),
+        ("hami-config", "a/b/c", "NAMESPACE/NAME of a ConfigMap"),
+        ("hami-config", "A/b", "NAMESPACE/NAME of a ConfigMap"),
+        ("tenant-label", "", "a Kubernetes label key"),
+        ("resource-names", "", "a path"),
+    ],
+)
+def test_a_bad_value_of_the_quota_role_is_named(name: str, text: str, expected: str) -> None:
+    """What cannot be used is refused by its name, with what was expected."""
+    with pytest.raises(ConfigError) as caught:
+        of_quota(flags={name: [text]})
+
+    assert str(caught.value).startswith(f"--{name}: {shorten(text)} is not {expected}")
+
+
+def test_a_file_of_names_that_says_nothing_is_refused() -> None:
+    """A file that is no device-config.yaml is named with what is wrong, in one line."""
+    with pytest.raises(ConfigError, match=r"^--resource-names: a\.yaml is not a device-config\.yaml: it has none of "):
+        of_quota(flags={"resource-names": ["a.yaml"]}, names="hello: world")
+
+
+def test_a_quota_role_that_listens_nowhere_is_refused() -> None:
+    """An empty --listen is refused here, too; a setting of the other role is unknown."""
+    with pytest.raises(ConfigError, match="--listen is empty"):
+        of_quota(flags={"listen": [""]})
+    with pytest.raises(ConfigError, match="unknown key 'interval'; keys are listen, health-listen, kubeconfig, tenant"):
+        of_quota("interval: 1s")

@@ -317,6 +317,72 @@ def test_a_pod_that_is_gone_has_no_pair() -> None:
     assert not unplaced(result)
 
 
+def test_an_escape_takes_no_siblings_region() -> None:
+    """One container escaped and has a PID 1, as has the idle one's region: that region's limit is the idle one's."""
+    result = join(regions(("model", "b", region({1: [2]}, limits=[3000 * MIB]))), member(700, "a"), of=PAIR)
+
+    assert (counted(result, "a").limit, counted(result, "a").uncounted) == (None, GIB)
+    assert (counted(result, "b").limit, counted(result, "b").counted) == (3000 * MIB, 0)
+
+
+def test_a_sidecar_without_a_grant_takes_no_region() -> None:
+    """A process of a GPU-less side-car has a PID 1, too: the region stays with the container that has the grant."""
+    sided = pod(
+        "model",
+        containers=(
+            Container("side", "app", (cid("model/side"),)),
+            Container("main", "app", (cid("model/main"),), {"nvidia.com/gpu": 1}),
+        ),
+        granted=f";{GPU},NVIDIA,2000,30:;",
+    )
+    result = join(regions(("model", "main", region({1: [2]}))), member(700, "side"), of=sided)
+
+    assert counted(result, "side") == Counted()
+    assert counted(result).limit == 2000 * MIB
+
+
+@pytest.mark.parametrize("running", [False, True], ids=["idle", "running"])
+def test_an_init_containers_region_is_not_the_mains(*, running: bool) -> None:
+    """An init container's directory outlives it (2.9, 2.10): its limit and last kernel are never the main one's."""
+    asks = {"nvidia.com/gpu": 1}
+    started = pod(
+        "model",
+        containers=(
+            Container("ainit", "init", (cid("model/ainit"),), asks, finished=True),
+            Container("main", "app", (cid("model/main"),), asks),
+        ),
+        granted=f"{GPU},NVIDIA,1000,0:;{GPU},NVIDIA,2000,30:;",
+    )
+    init = ("model", "ainit", region({1: [5]}, limits=[1000 * MIB], last_kernel=111))
+    main = ("model", "main", region({1: [GIB]}, last_kernel=222))
+    result = join(regions(init, main), *([member(700)] if running else []), of=started)
+
+    assert (counted(result).limit, counted(result).last_kernel) == (2000 * MIB, 222)
+    assert counted(result).counted == (GIB if running else 0)
+
+
+@pytest.mark.parametrize("seen", [[GPU, OTHER_GPU], [GPU, "GPU-x"]], ids=["a-gpu-twice", "a-gpu-not-granted"])
+def test_gpus_that_do_not_fit_the_grant_have_no_sure_limit(seen: list[str]) -> None:
+    """Two slices of a GPU shift the limits behind it, and another GPU in the region says that it is no fit at all."""
+    twice = f"{GPU},NVIDIA,2000,0:{GPU},NVIDIA,2000,0:{OTHER_GPU},NVIDIA,2000,0:;"
+    once = f"{GPU},NVIDIA,2000,0:{OTHER_GPU},NVIDIA,2000,0:;"
+    odd = pod("model", granted=twice if OTHER_GPU in seen else once, asks={"nvidia.com/gpu": 3})
+    state = driver(reading({700: GIB}), reading({700: GIB}, uuid=OTHER_GPU))
+    found = regions(("model", "main", region({1: [5, 7]}, uuids=seen, limits=[1, 2])))
+    result, _ = joined(state, processes(member(700)), roster(odd), counted=found)
+
+    assert [counted(result, uuid=uuid).limit for uuid in (GPU, OTHER_GPU)] == [None, None]
+    assert counted(result).counted == 5
+
+
+def test_a_container_in_the_container_hides_no_escape() -> None:
+    """Docker in Docker has a PID 1 of its own: the slot is the outer container's process, the inner one escaped."""
+    inner = replace(member(701), nspid=(701, 57, 1))
+    told = counted(join(regions(("model", "main", region({1: [GIB]}))), member(700), inner))
+
+    assert (told.counted, told.uncounted, told.processes_uncounted) == (GIB, GIB, 1)
+
+
 # ---------------------------------------------------------------- no region at all
 
 

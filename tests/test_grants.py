@@ -569,6 +569,13 @@ def test_a_slice_of_a_gpu_that_is_cut_may_be_larger_than_asked(card: Card, found
     assert grants(case, {A: card}, NODE)[0] == {"c": found}
 
 
+def test_a_named_instance_grants_no_more_than_it_has() -> None:
+    """Whatever the annotation says, an instance of 10 GB is granted as 10 GB at most."""
+    cards = {A: Card(80_000 * MIB, cut=True), MIG1: Card(9_984 * MIB, parent=A)}
+    case = cut_up(pod(container("c", VGPU), text=f"{device(memory=79_000)};"), allocation(0, A, MIG1))
+    assert grants(case, cards, NODE)[0] == {"c": hami(grant(MIG1, memory=9_984), order=A)}
+
+
 def test_two_instances_of_one_gpu_are_two_grants() -> None:
     """Slices that have a name are not added up as those of the GPU are."""
     cards = {A: Card(), MIG1: Card(parent=A), MIG2: Card(parent=A)}

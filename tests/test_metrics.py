@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from exporter.accounting import Accounting
 from exporter.errors import SOURCE_REASONS
 from exporter.hami.node_register import RegisteredDevice
+from exporter.join import Carry
 from exporter.labels import Build
 from exporter.metrics import families
 from exporter.model import CoreWindow, XidEvents
@@ -96,3 +97,18 @@ def _full(uuid: str) -> DeviceReading:
         utilization=0.5,
         capabilities=dict.fromkeys(CAPABILITIES, "supported"),
     )
+
+
+def test_a_gpu_that_was_cut_has_no_core_time_any_more() -> None:
+    """What was counted while the GPU was whole stands still once it is cut: absent beats frozen (law 0)."""
+    accounting, carry = Accounting(started=0.0, longest=10.0), Carry(listed=True)
+    shown = []
+    for clock, facts in ((100.0, {}), (101.0, {"capabilities": {"process_utilization": "mig"}, "core": None})):
+        state = driver(reading(busy={} if not facts else None, clock=clock, **facts))
+        use, carry = joined(state, processes(), roster(), carry)
+        statuses = tuple(status(source) for source in SOURCE_REASONS)
+        shown.append(Snapshot("n", 0.0, use, accounting.book(use), statuses, None))
+
+    core = [{sample.name for family in families(one, BUILD) for sample in family.samples} for one in shown]
+    assert "vgpu_device_core_busy_seconds_total" in core[0]
+    assert not {name for name in core[1] if name.startswith(("vgpu_device_core_busy", "vgpu_device_observed"))}

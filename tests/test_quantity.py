@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.quantity import whole_number
+from exporter.quantity import number, whole_number
 
 
 @pytest.mark.parametrize(
-    ("text", "number"),
+    ("text", "whole"),
     [
         ("0", 0),
         ("1", 1),
@@ -41,9 +41,9 @@ from exporter.quantity import whole_number
         (10**31, 10**31),
     ],
 )
-def test_whole_quantities(text: object, number: int) -> None:
+def test_whole_quantities(text: object, whole: int) -> None:
     """Every notation of Kubernetes is understood as long as the value is whole."""
-    assert whole_number(text) == number
+    assert whole_number(text) == whole
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,20 @@ def test_what_is_no_whole_quantity(text: object) -> None:
     assert whole_number(text) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "amount"), [("1500m", 1.5), ("0.5", 0.5), ("16Gi", 2.0**34), ("1e30", 1e30), ("0", 0.0), (3, 3.0)]
+)
+def test_fractions_where_they_are_allowed(text: object, amount: float) -> None:
+    """A quota can be of half of something."""
+    assert number(text) == amount
+
+
+@pytest.mark.parametrize("text", ["-1", "-0.5", "many", "", "1e70", None, True, 2.0])
+def test_what_is_no_quantity_at_all(text: object) -> None:
+    """Negative, absurd and senseless values are None here, too."""
+    assert number(text) is None
+
+
 @pytest.mark.parametrize("text", ["1e999999999", "1e9999", "1e-9999", "9" * 100_000, "1" + "0" * 70, 10**400])
 def test_absurd_lengths_cost_nothing(text: object) -> None:
     """A quantity of gigabytes of digits is refused without computing it."""
@@ -70,8 +84,9 @@ def test_absurd_lengths_cost_nothing(text: object) -> None:
 @given(st.one_of(st.text(), st.from_regex(r"[+-]?[0-9.]{0,30}[EPTGMKinumk]{0,2}[eE]?[+-]?[0-9]{0,9}", fullmatch=True)))
 def test_any_text_gives_a_number_or_none(text: str) -> None:
     """No text raises, and what comes out is a whole number of a bounded size."""
-    number = whole_number(text)
-    assert number is None or 0 <= number < 10**130
+    whole, exact = whole_number(text), number(text)
+    assert whole is None or 0 <= whole < 10**130
+    assert exact == pytest.approx(whole) if whole is not None else exact is None or exact >= 0
 
 
 @given(st.integers(0, 10**30), st.sampled_from(["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"]))

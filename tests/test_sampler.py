@@ -88,10 +88,11 @@ class Registered(Node):
     def __init__(self, text: str = "") -> None:
         """Begin with nothing registered, unless given."""
         self.text = text
+        self.known = True
 
     @override
     def current(self) -> NodeState:
-        return NodeState(node_register.decode(self.text), status("node"))
+        return NodeState(node_register.decode(self.text) if self.known else None, status("node", up=self.known))
 
     @override
     def close(self) -> None:
@@ -453,6 +454,15 @@ def test_a_whole_card_is_what_hami_registered_at_most(bench: Bench) -> None:
 
     assert published(snapshot, "vgpu_device_memory_granted_bytes") == {GPU: 36 * GIB}
     assert snapshot.accounts.failures["grant_above_request"] == 1
+
+
+def test_a_whole_card_is_the_card_where_nothing_is_registered(bench: Bench) -> None:
+    """On a node where no plugin registers, no annotation buys more than there is; while that is unknown it stands."""
+    bench.answers.pods = pods(WHOLE)
+    assert published(bench.sampler.tick(), "vgpu_device_memory_granted_bytes") == {GPU: 24 * GIB}
+
+    bench.node.known = False
+    assert published(bench.sampler.tick(), "vgpu_device_memory_granted_bytes") == {GPU: 48 * GIB}
 
 
 @pytest.mark.parametrize(("units", "granted"), [(24576, 500 * MIB), (2457, 5000 * MIB), (2458, None)])

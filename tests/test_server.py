@@ -27,7 +27,7 @@ from exporter.config import Address
 from exporter.join import Carry
 from exporter.labels import Build
 from exporter.model import Container
-from exporter.server import Format, Renderer, Server, negotiate
+from exporter.server import Format, Renderer, Server, SnapshotRenderer, negotiate
 from exporter.snapshot import Snapshot
 from tests.make import GIB, GPU, cgroup, driver, joined, pod, process, processes, reading, roster, status
 from tests.replay import Replay
@@ -68,13 +68,19 @@ class Answer(NamedTuple):
 class Running:
     """A server on a loop of its own thread; `shown` is the snapshot to serve."""
 
-    def __init__(self, shown: Snapshot | None = None, note: str = "", health: Iterable[Address] = ()) -> None:
-        """Listen on a free port."""
+    def __init__(
+        self,
+        shown: Snapshot | None = None,
+        note: str = "",
+        health: Iterable[Address] = (),
+        renderer: SnapshotRenderer[Any] | None = None,
+    ) -> None:
+        """Listen on a free port; `renderer` shows something else."""
         self.shown = shown
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever)
         self._thread.start()
-        self.server = Server(Renderer(lambda: self.shown, BUILD), note)
+        self.server = Server(renderer or Renderer(lambda: self.shown, BUILD), note)
         [self.url, *self.health_urls] = self.call(self.server.start([LOCAL], list(health)))
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
@@ -188,6 +194,20 @@ def test_openmetrics_holds_the_same_as_text(golden: Running) -> None:
     modern = {one.name: one.type for one in parse_openmetrics(answer.body.decode())}
     text = {one.name: one.type for one in parse_text(golden.get().body.decode())}
     assert modern == text
+
+
+def test_what_a_role_has_written_already_comes_first() -> None:
+    """The text that a role has at hand stands before its families, and its page is its own."""
+    snapshot, written = snapshot_of(MODEL), b"# TYPE a gauge\na 1.0\n"
+    renderer = SnapshotRenderer(lambda: snapshot, lambda _: (written, ()), lambda _, note: f"<p>{note}")
+    with contextlib.closing(Running(note="A note.", renderer=renderer)) as running:
+        text, modern = (running.get("/metrics", ("Accept", accept)).body for accept in ("", PROMETHEUS_3))
+        assert running.get("/").body == b"<p>A note."
+
+    assert text.startswith(written)
+    assert modern.startswith(written)
+    assert modern.endswith(b"# EOF\n")
+    assert {one.name for one in parse_openmetrics(modern.decode())} >= {"a", "python_info"}
 
 
 def test_gzip_is_the_same_compressed(golden: Running) -> None:

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import http.client
-import os
-import signal
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
-
-from prometheus_client.parser import text_string_to_metric_families
 
 from tests.fake_driver import FakeDriver
 from tests.kube_server import KubeServer
 from tests.make import NODE, cid, uid
+from tests.program import ROOT, Program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-ROOT = Path(__file__).parents[1]
+    from pathlib import Path
 
 
 class ProcTree:
@@ -81,31 +70,25 @@ def node(**annotations: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE, "annotations": named}}
 
 
-class World:
+class World(Program):
     """The parts, and the program once it is started; a context manager that ends them all."""
 
     def __init__(self, directory: Path, *, installed: bool = True) -> None:
         """Make the parts; `installed` says whether the driver's library is there from the beginning."""
-        self.directory = directory
+        super().__init__(directory)
         self.driver = FakeDriver(directory, installed=installed)
         self.kube = KubeServer()
         self.proc = ProcTree(directory / "proc")
         self.containers = directory / "containers"
         self.kube.put(node())
         self.kubeconfig = self.kube.kubeconfig(directory / "kubeconfig")
-        self.program: subprocess.Popen[bytes] | None = None
-        self.log = directory / "log"
-        self.port = 0
 
     def __enter__(self) -> Self:
         self.kube.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.program is not None and self.program.poll() is None:
-            self.program.send_signal(signal.SIGCONT)
-            self.program.kill()
-            self.program.wait()
+        self.end()
         self.kube.__exit__(*error)
 
     def start(self, *flags: str, interval: str = "0.5s") -> Self:
@@ -115,51 +98,5 @@ class World:
             f"--procfs={self.proc.root}", f"--kubeconfig={self.kubeconfig}", f"--interval={interval}",
             f"--hami-containers={self.containers}", "--listen=127.0.0.1:0", "--health-listen=", *flags,
         ]  # fmt: skip
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("KUBERNETES_")}
-        with self.log.open("wb") as log:
-            self.program = subprocess.Popen(
-                command, stderr=log, cwd=self.directory, env=environment | {"PYTHONPATH": str(ROOT)}
-            )
-        self.wait_for(self._listens, 15)
+        self.launch(command)
         return self
-
-    def _listens(self) -> bool:
-        assert self.program is not None
-        assert self.program.poll() is None, self.log.read_text()
-        _, found, url = self.log.read_text().partition("serving on http://127.0.0.1:")
-        self.port = int(url.split("/")[0]) if found else 0
-        return bool(found)
-
-    def get(self, path: str) -> tuple[int, str]:
-        """GET a path; returns (status, body)."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-
-    def scrape(self) -> Mapping[tuple[str, frozenset[tuple[str, str]]], float]:
-        """Return all samples of a scrape."""
-        return {
-            (sample.name, frozenset(sample.labels.items())): sample.value
-            for family in text_string_to_metric_families(self.get("/metrics")[1])
-            for sample in family.samples
-        }
-
-    def value(self, name: str, **labels: str) -> float | None:
-        """Return the one sample of a metric that bears these labels; None if there is none."""
-        found = [value for (named, on), value in self.scrape().items() if named == name and set(labels.items()) <= on]
-        assert len(found) <= 1, f"{name}{labels} is not one series: {found}"
-        return found[0] if found else None
-
-    def wait_for(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
-        """Wait until a condition holds; fails with the program's log if it never does."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            try:
-                if condition():
-                    return
-            except (http.client.HTTPException, OSError):
-                pass
-            time.sleep(0.05)
-        raise AssertionError(f"did not happen within {seconds} s; the log:\n{self.log.read_text()}")

@@ -22,6 +22,7 @@ from tests.hami.releases import RELEASES, Feature
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from exporter.settings import Setting
     from exporter.snapshot import PairUse, Snapshot
 
 _ROOT: Final = Path(__file__).parent.parent
@@ -31,18 +32,32 @@ _TYPES: Final = {Kind.GAUGE: "gauge", Kind.COUNTER: "counter", Kind.SUMMARY: "su
 
 _CONFIGURATION: Final = """<!-- Written by `make generate` from exporter/config.py: do not edit. -->
 
-# Settings of `vgpu-exporter node`
+# Settings
 
 Each is a flag, an environment variable and a key of the YAML file that `--config FILE` (or `VGPU_EXPORTER_CONFIG`)
 names; the key is the flag without its dashes. A flag beats the environment, that the file, that the default.
 A repeatable flag may be given several times; its variable is a list with commas, its key a YAML list.
 
-{table}
+## `vgpu-exporter node`
+
+{node}
+
+## `vgpu-exporter quota`
+
+{quota}
+
+`--resource-names` and `--hami-config` read the keys `resourceCountName`, `resourceMemoryName`,
+`resourceMemoryPercentageName`, `resourceCoreName` and `memoryFactor`, alone or in a section `nvidia`, as in the key
+`device-config.yaml` of the ConfigMap that HAMi's chart writes. A flag wins over the file, and that over the ConfigMap,
+which is read at the start and every 5 minutes. While it cannot be read, what it said last or HAMi's defaults serve on.
+
+## Mistakes and signals
 
 An unknown flag or key, a bad value or an unreadable file ends the program before anything starts, with one line that
-names it and exit code 2. On SIGHUP the log level and the label allow-lists are taken over; of everything else that
-changed, and of a file that cannot be used, the log says so and the old stays. SIGTERM and SIGINT let the scrapes in
-flight finish and end with code 0 within 5 seconds, whatever the driver does.
+names it and exit code 2. On SIGHUP the log level is taken over, of `node` the label allow-lists, of `quota` the
+tenants' label; of everything else that changed, and of a file that cannot be used, the log says so and the old stays.
+SIGTERM and SIGINT let the scrapes in flight finish and end with code 0 within 5 seconds, whatever the driver or the
+API server does.
 """
 
 
@@ -76,22 +91,17 @@ SECTIONS: Final = (
 
 
 def readme_table() -> str:
-    """What stands between the README's markers: every published metric, and how many are planned."""
-    filled = [metric for metric in METRICS if metric.filled]
-    rows = [(_code(m.name), m.kind.value, _code(", ".join(m.label_names)), _cell(m.help)) for m in filled]
-    planned = len(METRICS) - len(filled)
-    more = f", and {planned} more that are planned" if planned else ""
-    closing = f"[docs/metrics.md](docs/metrics.md) has each with its unit{more}."
+    """What stands between the README's markers: every metric."""
+    rows = [(_code(m.name), m.kind.value, _code(", ".join(m.label_names)), _cell(m.help)) for m in METRICS]
+    closing = "[docs/metrics.md](docs/metrics.md) has each with its unit."
     return f"{_table(('Name', 'Type', 'Labels', 'Meaning'), rows)}\n\n{closing}"
 
 
 def reference() -> str:
     """The whole of docs/metrics.md."""
-    later = sum(not metric.filled for metric in METRICS)
-    note = f" {later} of them are **not published yet**; their names, types and labels are fixed." if later else ""
     head = (
         "<!-- Written by `make generate` from exporter/catalogue.py: do not edit. -->\n\n# Metrics\n\n"
-        f"All {len(METRICS)} metrics of vgpu-tenant-exporter, in base units; a ratio of 1 is one whole GPU.{note}\n\n"
+        f"All {len(METRICS)} metrics of vgpu-tenant-exporter, in base units; a ratio of 1 is one whole GPU.\n\n"
         "The process's own `process_*` and `python_info` come as prometheus-client gives them.\n"
     )
     return "\n".join([head, *(_chapter(section, metrics) for section, metrics in grouped())])
@@ -108,7 +118,7 @@ def _chapter(section: Section, metrics: Iterable[Metric[Any]]) -> str:
     rows = [
         (
             _code(metric.name), _TYPES[metric.kind], _unit(metric.unit), _code(", ".join(metric.label_names)),
-            _cell(metric.help) + ("" if metric.filled else " **Not published yet.**"),
+            _cell(metric.help),
         )
         for metric in metrics
     ]  # fmt: skip
@@ -177,15 +187,20 @@ def _percent(value: float | None) -> str:
 
 def configuration() -> str:
     """The whole of docs/configuration.md."""
+    return _CONFIGURATION.format(node=_settings(config.NODE), quota=_settings(config.QUOTA))
+
+
+def _settings(settings: Iterable[Setting]) -> str:
+    """A role's settings as a table."""
     rows = [
         (
             _code(f"--{setting.name}{' ' + setting.metavar if setting.metavar else ''}"), _code(setting.variable),
             _code(_default(setting.default)) if setting.default else "-",
             _cell(setting.help) + (" (repeatable)" if setting.repeatable and "repeatable" not in setting.help else ""),
         )
-        for setting in config.NODE
+        for setting in settings
     ]  # fmt: skip
-    return _CONFIGURATION.format(table=_table(("Flag", "Environment", "Default", "Meaning"), rows))
+    return _table(("Flag", "Environment", "Default", "Meaning"), rows)
 
 
 def _default(default: str | tuple[str, ...] | None) -> str:

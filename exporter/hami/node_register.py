@@ -87,13 +87,11 @@ class RegisteredDevice:
 class NodeState:
     """What the own Node says; `devices` is None if it is not known (yet, or any more), () if nothing is registered.
 
-    `problems` are the keys of annotations on the Node that are not used: unreadable, or others beside HAMi's.
     `status` is None where no API server is asked.
     """
 
     devices: tuple[RegisteredDevice, ...] | None
     status: SourceStatus | None
-    problems: frozenset[str] = frozenset()
 
 
 def decode(text: str) -> tuple[RegisteredDevice, ...]:
@@ -115,14 +113,13 @@ def decode(text: str) -> tuple[RegisteredDevice, ...]:
     return _once(_from_fields(piece) for piece in pieces if piece)
 
 
-def choose(annotations: Mapping[str, str]) -> tuple[str | None, frozenset[str]]:
-    """Return the key of the annotation to go by (None: there is none) and those left aside.
+def choose(annotations: Mapping[str, str]) -> str | None:
+    """Return the key of the annotation to go by, None if there is none.
 
     HAMi's goes before its old one, and that before Volcano's. Two schedulers cannot share one node, and which of the
     plugins is gone nothing on the Node says reliably; so one of them is believed whole, and never a mixture.
     """
-    there = [key for key in KEYS if key in annotations]
-    return (there[0] if there else None), frozenset(there[1:])
+    return next((key for key in KEYS if key in annotations), None)
 
 
 def _once(devices: Iterable[RegisteredDevice]) -> tuple[RegisteredDevice, ...]:

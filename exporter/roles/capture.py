@@ -192,7 +192,7 @@ class _Recorder:
         readings = self._new_readings(state.readings)
         news = self._news(readings)
         if self._regions is not None:
-            yield from self._changed_regions(self._regions, state.readings)
+            yield from self._changed_regions(self._regions)
         yield encode_sample(self.passed, time.time_ns() // 1000, readings, self._redacted(news))
 
     def _changed_pods(self, api: KubeApi) -> Iterator[str]:
@@ -204,9 +204,12 @@ class _Recorder:
             self._pods = pods
             yield encode_pods(self.passed, map(self._redactor.pod, pods) if self._settings.redact else pods)
 
-    def _changed_regions(self, source: Regions, readings: Mapping[str, DeviceReading]) -> Iterator[str]:
-        """Yield HAMi-core's regions if they are others than before; that they cannot be read is news, too."""
-        state = source.read({uuid: one.memory.total for uuid, one in readings.items() if one.memory is not None})
+    def _changed_regions(self, source: Regions) -> Iterator[str]:
+        """Yield HAMi-core's regions if they are others than before; that they cannot be read is news, too.
+
+        No figure is too large here: where HAMi oversubscribes it may exceed the card, and that is not known.
+        """
+        state = source.read({})
         self._problems |= Counter(problem.reason for problem in state.problems)
         regions = RecordedRegions(state.regions, state.complete, state.waiting) if state.status.up else None
         if regions != self._known_regions:

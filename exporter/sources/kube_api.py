@@ -209,7 +209,7 @@ def _no_config(error: Exception) -> ApiError:
     return ApiError(
         "config",
         f"There is no usable way to the API server ({shorten(str(error))}): run in a pod with a service account, "
-        "or give --kubeconfig PATH, or --no-kubernetes to go without names.",
+        "or give --kubeconfig PATH.",
     )
 
 

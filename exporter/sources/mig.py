@@ -164,5 +164,5 @@ def _may_be(said: int, wanted: int) -> bool:
 
 def _capabilities(process_list: str, memory: str) -> Mapping[str, str]:
     """Return what an instance can tell; core time is not booked per instance, the figures of a card are not divided."""
-    whole = dict.fromkeys(("process_utilization", "energy", "power", "temperature"), "mig")
+    whole = dict.fromkeys(("process_utilization", "energy", "power", "temperature", "xid"), "mig")
     return MappingProxyType({"process_list": process_list, "memory_v2": memory, **whole})

@@ -36,9 +36,10 @@ from exporter.model import Failure
 from exporter.sources.health import Health
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from exporter.hami.region import Layout, Region
+    from exporter.model import SourceStatus
 
 _log = logging.getLogger(__name__)
 
@@ -84,31 +85,32 @@ class Regions:
         budget: float = 0.25,
         monotonic: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Beyond `budget` seconds in one `read` the rest is read next time; `monotonic` times the readings."""
+        """Beyond `budget` seconds in one `read` the rest has its turn next time; `monotonic` times the readings."""
         self._roots: Final = tuple(dict.fromkeys(roots))
         self._budget: Final = budget
         self._monotonic: Final = monotonic
         self._health: Final = Health("regions")
-        self._visited: dict[tuple[str, str], _Visited] = {}
         self._last = ("", "")
 
     def read(self, physical: Mapping[str, int] = MappingProxyType({})) -> RegionState:
         """Return all regions; `physical` is `decode`'s: the most bytes that a process can have, by GPU."""
         begun = self._monotonic()
+        visited: dict[tuple[str, str], _Visited] = {}
         with ExitStack() as stack:
             roots, up = self._open(stack)
             places = sorted((root, name) for root, (_, names) in roots.items() for name in names)
-            self._visited = {place: self._visited[place] for place in places if place in self._visited}
             for root, name in self._from_last(places):
-                visited = _Visited(max(_LEAST_SLOTS, min(MAX_SLOTS, _SLOTS // len(places))), [], set())
-                self._visited[root, name] = _visit(roots[root][0], name, visited, physical)
+                one = _Visited(max(_LEAST_SLOTS, min(MAX_SLOTS, _SLOTS // len(places))), [], set())
+                visited[root, name] = _visit(roots[root][0], name, one, physical)
                 self._last = (root, name)
                 if self._monotonic() - begun > self._budget:
                     self._health.failed("slow", f"more than {self._budget} s of regions to read", part="pace")
                     break
         if up:
             self._health.succeeded(self._monotonic() - begun)
-        return self._state(up=up)
+        missed = {_pod_uid(name) for root, name in places if (root, name) not in visited}
+        complete = not any(len(names) == MAX_DIRECTORIES for _, names in roots.values())
+        return _state(visited, missed if complete else None, self._health.status(up=up))
 
     def _open(self, stack: ExitStack) -> tuple[dict[str, tuple[int, list[str]]], bool]:
         """Open and list each root once, even if it has two names; one that is missing is fine, and empty."""
@@ -140,16 +142,25 @@ class Regions:
         """Return the places in turn, beginning behind the one that was visited last."""
         return [place for place in places if place > self._last] + [place for place in places if place <= self._last]
 
-    def _state(self, *, up: bool) -> RegionState:
-        """Put together what all directories gave, now or when it was last their turn."""
-        visited = [one for _, one in sorted(self._visited.items(), key=itemgetter(0))]
-        return RegionState(
-            regions=tuple(region for one in visited for region in one.regions),
-            problems=frozenset(problem for one in visited for problem in one.problems),
-            waiting=sum(one.waiting for one in visited),
-            status=self._health.status(up=up),
-            complete=frozenset(one.pod_uid for one in visited) - {one.pod_uid for one in visited if not one.whole},
-        )
+
+def _pod_uid(name: str) -> str:
+    """Return whose pod a directory is, by its name."""
+    return name.partition("_")[0]
+
+
+def _state(
+    visited: Mapping[tuple[str, str], _Visited], missed: Collection[str] | None, status: SourceStatus
+) -> RegionState:
+    """Put together what the directories gave; `missed` are pods with others, None: there may be others of any pod."""
+    found = [one for _, one in sorted(visited.items(), key=itemgetter(0))]
+    broken = {one.pod_uid for one in found if not one.whole}
+    return RegionState(
+        regions=tuple(region for one in found for region in one.regions),
+        problems=frozenset(problem for one in found for problem in one.problems),
+        waiting=sum(one.waiting for one in found),
+        status=status,
+        complete=frozenset() if missed is None else frozenset(one.pod_uid for one in found) - broken - set(missed),
+    )
 
 
 @contextmanager

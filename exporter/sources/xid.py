@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 #: Milliseconds for which one wait lasts at most: so long may NVML's next start be held up.
 WAIT_MS: Final = 1000
 #: Of a GPU's codes that are not in `KNOWN` so many are counted, none of them above `HIGHEST`: a series each.
-MOST_UNKNOWN: Final = 32
+MOST_UNKNOWN: Final = 8
 HIGHEST: Final = 65535
 
 
@@ -97,7 +97,7 @@ class XidWatch:
 
     def _run(self) -> None:
         """Watch one set until it is out of date or fails, then the next."""
-        while gpus := self._next():
+        while (gpus := self._next()) is not None:
             events = _EventSet()
             outcome = guarded(partial(self._watch, events, gpus))
             events.free()
@@ -111,12 +111,12 @@ class XidWatch:
                 self.flight.end()
                 self._turn.notify_all()
 
-    def _next(self) -> dict[str, Gpu]:
-        """Wait until there is a GPU to register, and return all; none: closed."""
+    def _next(self) -> dict[str, Gpu] | None:
+        """Wait until there is a GPU to register, and return all; None: closed."""
         with self._turn:
             self._turn.wait_for(lambda: self._closed or self._outdated())
             if self._closed:
-                return {}
+                return None
             self.flight.begin(self._clock())
             return dict(self._gpus())
 

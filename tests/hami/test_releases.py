@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from exporter.model import DriverState, PodState, ProcessState
     from exporter.snapshot import Snapshot
 
+#: What is no default, since others may write there: an owner who wants it says so by flag.
+GIVEN: Final = "/tmp/vgpu/containers"  # noqa: S108  it is theirs
+
 #: Container → what it is granted: UUID, MiB, percent of the cores.
 Granted: TypeAlias = "dict[str, set[tuple[str, int, int]]]"
 
@@ -83,7 +86,7 @@ class Registered(Node):
 
     def __init__(self, annotations: Mapping[str, str]) -> None:
         """Read it as the node's edge does."""
-        key, _ = choose(annotations)
+        key = choose(annotations)
         self._state = NodeState(decode(annotations[key]) if key else (), status("node"))
 
     @override
@@ -141,7 +144,7 @@ def tick(
     pod = manifest.pod(manifest_of(release, PODS[feature], annotations))
     edges = Edges(gpus, found or processes(), pods(pod))
     node = Registered({release.registers: release.cells[Feature.NODE].text})
-    regions = Regions([f"{root}{default}" for default in HAMI_CONTAINERS], budget=60.0) if root else None
+    regions = Regions([f"{root}{one}" for one in (*HAMI_CONTAINERS, GIVEN)], budget=60.0) if root else None
     return Sampler(NODE, Sources(edges, edges, edges, node, regions), 1.0, wall=lambda: 1000.0).tick()
 
 

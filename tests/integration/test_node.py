@@ -173,10 +173,10 @@ def test_a_hanging_driver_call_costs_its_gpu_only_and_a_stop_does_not_wait(world
     assert (world.value("vgpu_container_core_busy_seconds_total", pod="model") or 0) > (before or 0)
     assert world.value("vgpu_container_core_busy_seconds_total", pod="other") == stuck
 
-    assert world.program is not None
+    assert world.child is not None
     begun = time.monotonic()
-    world.program.send_signal(signal.SIGTERM)
-    assert world.program.wait(timeout=6) == 0
+    world.child.send_signal(signal.SIGTERM)
+    assert world.child.wait(timeout=6) == 0
     assert time.monotonic() - begun < 5
     block.unlink()
 
@@ -223,14 +223,14 @@ def test_a_stopped_program_books_nothing_for_the_time_it_slept(world: World) -> 
     """After SIGSTOP the window is thrown away: a sample gap, and observed time does not jump (law 9)."""
     world.start()
     world.wait_for(lambda: (world.value("vgpu_device_observed_seconds_total") or 0) > 0.5)
-    assert world.program is not None
+    assert world.child is not None
 
     observed = world.value("vgpu_device_observed_seconds_total")
     begun = time.monotonic()
-    world.program.send_signal(signal.SIGSTOP)
+    world.child.send_signal(signal.SIGSTOP)
     time.sleep(3)  # more than the five intervals that count as watched
     before = time.monotonic()
-    world.program.send_signal(signal.SIGCONT)
+    world.child.send_signal(signal.SIGCONT)
 
     world.wait_for(lambda: world.value("vgpu_source_errors_total", source="nvml", reason="sample_gap") == 1)
     world.wait_for(lambda: time.monotonic() - before > 1)
@@ -257,10 +257,10 @@ def test_sighup_takes_over_the_label_allow_list_and_keeps_the_rest(world: World)
     world.start(f"--config={file}")
     world.wait_for(lambda: world.value(USED, pod="model") == GIB)
     assert world.value("vgpu_pod_labels", pod="model") is None
-    assert world.program is not None
+    assert world.child is not None
 
     file.write_text("pod-labels: [team]\npods-max-age: 1h\n")
-    world.program.send_signal(signal.SIGHUP)
+    world.child.send_signal(signal.SIGHUP)
 
     world.wait_for(lambda: world.value("vgpu_pod_labels", pod="model", label_team="vision") == 1)
     assert "restart for the rest" in world.log.read_text()
@@ -271,10 +271,10 @@ def test_a_bad_file_at_sighup_changes_nothing(world: World) -> None:
     file = world.directory / "config.yaml"
     file.write_text("log-level: info\n")
     world.start(f"--config={file}")
-    assert world.program is not None
+    assert world.child is not None
 
     file.write_text("log-levle: debug\n")
-    world.program.send_signal(signal.SIGHUP)
+    world.child.send_signal(signal.SIGHUP)
 
     world.wait_for(lambda: "log-levle" in world.log.read_text())
     assert world.get("/healthz")[0] == 200

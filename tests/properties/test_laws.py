@@ -50,22 +50,27 @@ PLACES = st.one_of(
 GRANTS = st.one_of(
     st.none(),
     st.lists(
-        st.builds(lambda uuid, mib, cores: f"{uuid},NVIDIA,{mib},{cores}:;", st.sampled_from([GPU, OTHER_GPU, "GPU-x"]),
-                  st.integers(0, 2**20), st.integers(0, 100)),
+        st.builds(lambda uuid, mib, cores, end: f"{uuid},NVIDIA,{mib},{cores}:{end}",
+                  st.sampled_from([GPU, OTHER_GPU, "GPU-x"]), st.integers(0, 2**20), st.integers(0, 100),
+                  st.sampled_from([";", ""])),
         max_size=3,
     ).map("".join),
     st.text(max_size=20),
 )  # fmt: skip
 
 
-COUNTS = st.dictionaries(PIDS, st.tuples(st.none() | st.integers(0, 2**40)), max_size=4)
+UUIDS = st.lists(st.sampled_from([GPU, OTHER_GPU, "GPU-x"]), min_size=1, max_size=3, unique=True)
+COUNTS = st.dictionaries(PIDS, st.lists(st.none() | st.integers(0, 2**40), min_size=3, max_size=3), max_size=4)
 REGIONS = st.lists(
     st.tuples(
         NAMES.map(lambda name: name + "0"),  # what a pod's first UID is made of
         st.sampled_from(["main", "side"]),
         st.builds(
-            lambda counts, limit, uuid, hosts: region(counts, limits=[limit], uuids=[uuid], hosts=hosts),
-            COUNTS, AMOUNTS, st.sampled_from([GPU, OTHER_GPU]), st.dictionaries(PIDS, PIDS),
+            lambda counts, limits, uuids, hosts: region(
+                {pid: used[: len(uuids)] for pid, used in counts.items()},
+                limits=limits[: len(uuids)], uuids=uuids, hosts=hosts,
+            ),
+            COUNTS, st.lists(AMOUNTS, min_size=3, max_size=3), UUIDS, st.dictionaries(PIDS, PIDS),
         ),
     ),
     max_size=4,
@@ -109,6 +114,7 @@ def pods(draw: st.DrawFn) -> tuple[Pod, ...] | None:
             namespace=draw(st.sampled_from(["x", "y"])),
             containers=draw(st.sampled_from([("main",), ("main", "side")])),
             granted=draw(GRANTS),
+            asks={"nvidia.com/gpu": draw(st.integers(1, 3))},
             uid=uid(name + str(generation)),
             created=f"2026-01-0{generation + 1}T00:00:00Z",
             finished=draw(st.booleans()) and draw(st.booleans()),

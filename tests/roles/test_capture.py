@@ -32,7 +32,8 @@ from tests.cache_files import GOOD, CacheFile, Slot, put
 from tests.fake_driver import FakeDriver, FakeGpu, FakeInstance, FakeMemory, FakeProcess, FakeSample
 from tests.kube_server import KubeServer
 from tests.make import GIB, MIB, NODE, cgroup, cid, uid
-from tests.world import ROOT, ProcTree, manifest
+from tests.program import ROOT
+from tests.world import ProcTree, manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -513,15 +514,15 @@ def test_a_redacted_region_names_nobody(node: Node) -> None:
     assert pod["spec"]["containers"][0]["name"] in {one["container"] for one in items}
 
 
-def test_a_figure_beyond_the_card_is_not_recorded(node: Node) -> None:
-    """What a process cannot have on the GPU is held against the driver's own total, and is unknown in the file."""
+def test_a_figure_beyond_the_card_is_recorded(node: Node) -> None:
+    """Where HAMi oversubscribes libvgpu counts more than the card has, and how much more may be is not known here."""
     put(node.containers, region(1, used=2**50), file=FILE)
 
     with meanwhile(passed(node, 3)):
         node.record()
 
     [item] = node.lines("regions")[0]["items"]
-    assert item["processes"] == [{"pid": 1, "host_pid": 0, "used": [None]}]
+    assert item["processes"] == [{"pid": 1, "host_pid": 0, "used": [2**50]}]
 
 
 def test_regions_that_cannot_be_read_are_counted_in_the_log(node: Node, caplog: pytest.LogCaptureFixture) -> None:

@@ -325,6 +325,7 @@ def test_an_instance_tells_of_memory_and_processes_only(card: Card) -> None:
         "energy": "mig",
         "power": "mig",
         "temperature": "mig",
+        "xid": "mig",
     }
     assert card.asked("MIG-1") == {
         HANDLE,

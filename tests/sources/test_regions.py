@@ -214,17 +214,43 @@ def test_what_is_gone_is_forgotten_and_what_changed_is_read_again(root: Path) ->
 
 
 def test_a_reading_that_takes_too_long_goes_on_next_time(root: Path) -> None:
-    """With the budget spent after one directory each reading adds the next one, and keeps what it knows."""
+    """With the budget spent after one directory each has its turn, and is known only then: what is old is not shown."""
     for number in range(1, 4):
         put(root, CacheFile(slots=[Slot(number)]).bytes(), box=f"{uid(str(number))}_main")
     edge = source(root, budget=-1.0)
 
-    seen = [pids(edge.read()) for _ in range(3)]
-    put(root, CacheFile(slots=[Slot(11)]).bytes(), box=f"{uid('1')}_main")
-    state = edge.read()
+    states = [edge.read() for _ in range(4)]
 
-    assert (seen, pids(state)) == ([[1], [1, 2], [1, 2, 3]], [11, 2, 3])
-    assert (failures(state), state.status.up) == ({"slow": 4}, True)
+    assert [pids(state) for state in states] == [[1], [2], [3], [1]]
+    assert [state.complete for state in states[:2]] == [{uid("1")}, {uid("2")}]
+    assert (failures(states[-1]), states[-1].status.up) == ({"slow": 4}, True)
+
+
+def test_a_pod_of_which_a_directory_was_not_read_is_not_complete(root: Path) -> None:
+    """While one of a pod's directories waits for its turn, who is missing in the other may well be in that one."""
+    put(root, box=f"{POD}_a")
+    put(root, box=f"{POD}_b")
+    edge = source(root, budget=-1.0)
+
+    assert edge.read().complete == frozenset()
+    assert source(root).read().complete == {POD}
+
+
+@pytest.mark.parametrize("spoil", ["empty", "torn-header", "link", "name"])
+def test_a_pod_with_a_file_that_gave_no_region_is_not_complete(root: Path, spoil: str) -> None:
+    """A file that is not filled yet, or cannot be read, may be anybody's; a directory without files is complete."""
+    (root / BOX).mkdir()
+    assert read(root).complete == {POD}
+    put(root)
+    assert read(root).complete == {POD}
+    if spoil == "link":
+        (root / BOX / "b.cache").symlink_to(root / BOX / "a.cache")
+    elif spoil == "name":
+        (root / f"{POD}").mkdir()
+    else:
+        put(root, b"" if spoil == "empty" else GOOD[:100], file="b.cache")
+
+    assert read(root).complete == ({POD} if spoil == "name" else set())
 
 
 def test_more_directories_than_a_node_can_have_are_bounded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,6 +262,7 @@ def test_more_directories_than_a_node_can_have_are_bounded(root: Path, monkeypat
     state = read(root)
 
     assert (len(state.regions), failures(state)) == (3, {"too_many": 1})
+    assert state.complete == frozenset()  # another directory of any pod may not have been read
     assert MAX_DIRECTORIES >= 4096
 
 
