@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from exporter.accounting import Accounting
 from exporter.errors import SOURCE_REASONS
@@ -103,8 +103,9 @@ def test_a_gpu_that_was_cut_has_no_core_time_any_more() -> None:
     """What was counted while the GPU was whole stands still once it is cut: absent beats frozen (law 0)."""
     accounting, carry = Accounting(started=0.0, longest=10.0), Carry(listed=True)
     shown = []
-    for clock, facts in ((100.0, {}), (101.0, {"capabilities": {"process_utilization": "mig"}, "core": None})):
-        state = driver(reading(busy={} if not facts else None, clock=clock, **facts))
+    cut: dict[str, Any] = {"capabilities": {"process_utilization": "mig"}, "core": None}
+    for clock, busy, facts in ((100.0, {}, {}), (101.0, None, cut)):
+        state = driver(reading(busy=busy, clock=clock, **facts))
         use, carry = joined(state, processes(), roster(), carry)
         statuses = tuple(status(source) for source in SOURCE_REASONS)
         shown.append(Snapshot("n", 0.0, use, accounting.book(use), statuses, None))
