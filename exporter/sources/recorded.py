@@ -278,7 +278,8 @@ def _mean_window(recent: list[DeviceReading], passed: float) -> CoreWindow | Non
         spent = fsum(window.busy.get(pid, 0.0) for window in windows)
         if spent:
             busy[pid] = spent / seconds * passed
-    return CoreWindow(passed, busy, dict.fromkeys(busy, 0.0))
+    most = max(fsum(busy.values()) / passed, 1.0)  # their means are over different parts of the minute
+    return CoreWindow(passed, {pid: spent / most for pid, spent in busy.items()}, dict.fromkeys(busy, 0.0))
 
 
 def _mean_power(recent: list[DeviceReading]) -> float:

@@ -282,12 +282,17 @@ def busy_of(snapshot: Snapshot, name: str) -> float:
 
 
 def test_the_recorded_h200_goes_on_as_it_was() -> None:
-    """Held at 80 s, a pod's counter grows in 60 s as it did in the last recorded minute (2 %), and gauges stay."""
+    """Held at 80 s, a pod's counter grows in 60 s nearly as in the last recorded minute, and gauges stay.
+
+    Nearly: a process that began within it had a busier minute, and together they get no more than the GPU has.
+    """
     played = list(Replay(hold=80).snapshots(150))
     early, then, late = played[20], played[80], played[140]
 
     last_minute = busy_of(then, "embed") - busy_of(early, "embed")
-    assert busy_of(late, "embed") - busy_of(then, "embed") == pytest.approx(last_minute, rel=0.02)
+    assert busy_of(late, "embed") - busy_of(then, "embed") == pytest.approx(last_minute, rel=0.08)
+    [(before, after)] = [(then.accounts.devices[uuid], account) for uuid, account in late.accounts.devices.items()]
+    assert after.busy - before.busy <= (after.observed - before.observed) * (1 + 1e-9)
     assert busy_of(late, "ssh-lab-0") > busy_of(then, "ssh-lab-0") > busy_of(early, "ssh-lab-0")
     assert [(pair.owner, pair.used) for pair in late.joined.pairs] == [
         (pair.owner, pair.used) for pair in then.joined.pairs
