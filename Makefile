@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 UV         := .cache/uv-$(UV_VERSION)/bin/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format generate check-generated bench tools lock ci clean
+.PHONY: help demo test test-live lint format generate check-generated bench fuzz tools lock ci clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -15,7 +15,10 @@ demo: .venv/.run ## play the recorded node: no GPU, no cluster
 	$(BIN)/vgpu-exporter demo --speed 20 --hold 80
 
 test: .venv/.dev ## the tests (wider searches: .venv/bin/pytest -m property)
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not property"
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not property and not live"
+
+test-live: .venv/.dev ## the alerts that fire when a real Prometheus scrapes the demo; needs `make tools`
+	$(BIN)/python -m pytest -m live
 
 lint: .venv/.dev ## ruff, mypy, the layers
 	$(BIN)/ruff check
@@ -27,16 +30,21 @@ format: .venv/.dev ## let ruff rewrite the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-generate: .venv/.dev ## write what comes from exporter/catalogue.py: README table, docs/metrics.md
+generate: .venv/.dev ## write what comes from exporter/catalogue.py: README table, docs/metrics.md, rules and runbook
 	$(BIN)/python -m tools.docs
+	$(BIN)/python -m alerts
 
 check-generated: .venv/.dev ## fail if `make generate` would change anything
 	$(BIN)/python -m tools.docs --check
+	$(BIN)/python -m alerts --check
 
 bench: .venv/.dev ## what a tick and a scrape cost, as a table
 	$(BIN)/python -m tests.bench
 
-tools: ## install the checkers that are not Python: promtool 2.x and 3.x, Prometheus
+fuzz: .venv/.fuzz ## every parser of foreign text or bytes, a million hostile inputs each (fewer, or one: tests/fuzz/__main__.py)
+	$(BIN)/python -m tests.fuzz
+
+tools: ## install the checkers that are not Python: promtool 2.x and 3.x, Prometheus, Alertmanager, pint
 	tools/install
 
 lock: $(UV) ## resolve constraints/*.txt anew, keeping pins that still fit (newest of all: make lock UPGRADE=--upgrade)
@@ -66,6 +74,10 @@ clean: ## remove the virtual environment, the tools and all caches
 
 .venv/.dev: .venv/.run constraints/dev.txt
 	$(PIP) install --quiet --require-hashes -r constraints/dev.txt
+	@touch $@
+
+.venv/.fuzz: .venv/.dev tests/fuzz/requirements.txt
+	$(PIP) install --quiet --require-hashes -r tests/fuzz/requirements.txt
 	@touch $@
 
 # ---------------------------------------------------------------- the lock: every wheel's hash, so any Python and CPU will do

@@ -20,11 +20,15 @@ _BY_POD_USED: Final = f"sum by {labels(POD)} ({once(c.CONTAINER_MEMORY_USED)})"
 _BY_POD_GRANTED: Final = f"sum by {labels(POD)} ({once(c.CONTAINER_MEMORY_GRANTED)})"
 #: What pods use of their grants: what one uses beyond its own does not count.
 _WITHIN_GRANTS: Final = f"sum by {labels(DEVICE)} ({_BY_POD_USED} - clamp_min({_BY_POD_USED} - {_BY_POD_GRANTED}, 0))"
-#: Share of the GPU that was promised, is not used yet, and is not there. What the driver keeps for itself is left
-#: out: on a GPU that is granted to the last byte it would be missing from the first day.
-_SHORTFALL: Final = f"({_GRANTED} - {_WITHIN_GRANTS} - ({_TOTAL} - {_USED})) / ({_TOTAL} > 0)"
+_KEPT: Final = f"({_RESERVED} or {_TOTAL} * 0)"
+#: Share of the GPU that was promised, is not used yet, and is not there: use beyond grants that does not fit into what
+#: nobody was promised. On a GPU that is granted to the last byte the driver's own part was missing from the first day.
+_SHORTFALL: Final = f"({_USED} - {_WITHIN_GRANTS} - clamp_min({_TOTAL} - {_KEPT} - {_GRANTED}, 0)) / ({_TOTAL} > 0)"
 _NOT_OVERCOMMITTED: Final = f"{_GRANTED} <= {_TOTAL}"
-_FREE: Final = f"({_TOTAL} - {_USED} - ({_RESERVED} or {_TOTAL} * 0)) / ({_TOTAL} > 0)"
+_FREE: Final = f"({_TOTAL} - {_USED} - {_KEPT}) / ({_TOTAL} > 0)"
+
+#: While the API server is away all that pods use becomes nobody's in the end: that is blindness, which has an alert.
+_NAMES_KNOWN: Final = f'unless on (cluster, node) ({c.SOURCE_UP.name}{{role="node",source="pods"}} == 0)'
 
 _WHERE: Final = "GPU {{ $labels.device_uuid }} of node {{ $labels.node }}"
 _MEMORY: Final = c.CONTAINER_MEMORY_USED.name
@@ -243,6 +247,7 @@ ALERTS: Final = (
             f"max by {labels((*DEVICE, 'reason'))} ({select(c.DEVICE_MEMORY_UNATTRIBUTED)} {_SEES})",
             f"/ {_ON_DEVICE} group_left () ({_TOTAL} > 0)",
             "> $threshold",
+            _NAMES_KNOWN,
         ),
         wait="15m",
         severity="warning",
@@ -271,7 +276,9 @@ ALERTS: Final = (
     Alert(
         name="VgpuCoreUnattributedHigh",
         scope="device",
-        expr=joined(f"max by {labels((*DEVICE, 'reason'))} (rate({_CORE_NOBODYS}) {_SEES})", "> $threshold"),
+        expr=joined(
+            f"max by {labels((*DEVICE, 'reason'))} (rate({_CORE_NOBODYS}) {_SEES})", "> $threshold", _NAMES_KNOWN
+        ),
         wait="15m",
         severity="info",
         threshold=Threshold(0.1, "share of the GPU's time"),

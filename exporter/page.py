@@ -43,17 +43,20 @@ _HEAD: Final = (
 )
 
 
-def render(snapshot: Snapshot, note: str = "") -> str:
-    """Return the page as HTML; `note` is one sentence to show on top (the demo says what it is)."""
+def render(snapshot: Snapshot, note: str = "", more: Iterable[str] = (), sources: Iterable[SourceStatus] = ()) -> str:
+    """Return the page as HTML; `note` is a text to show on top (the demo says what it is).
+
+    `more` is HTML to show beneath the GPUs, and `sources` are those that it came from.
+    """
     blind = snapshot.joined.blind
     node = escape(snapshot.node)
     parts = [
         f"<p class=bad>Use is not known: {escape(blind)}.</p>" if blind else "",
         *(_device(snapshot, use) for use in snapshot.joined.devices),
+        *more,
     ]
-    return document(
-        f"GPUs of {node}", f"Who uses the GPUs of {node}", parts, snapshot.statuses, snapshot.taken, note=note
-    )
+    statuses = (*snapshot.statuses, *sources)
+    return document(f"GPUs of {node}", f"Who uses the GPUs of {node}", parts, statuses, snapshot.taken, note=note)
 
 
 def document(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from exporter.quota_model import Measure, QuotaSnapshot, QuotaTotals
 
+HEADING: Final = "What each namespace was granted, and may be"
 _HEAD: Final = (
     "<tr><th scope=col>Namespace<th scope=col>Tenant<th scope=col>Resource<th scope=col class=n>Granted"
     "<th scope=col class=n>Allowed<th scope=col class=n>Share<th scope=col>Binding quota<th scope=col>Pending pods"
@@ -22,18 +23,15 @@ _HEAD: Final = (
 
 def render(snapshot: QuotaSnapshot, note: str = "") -> str:
     """Return the page as HTML; `note` is one sentence to show on top."""
-    parts = [
+    return page.document("vGPUs of the cluster", HEADING, body(snapshot), snapshot.statuses, snapshot.taken, note=note)
+
+
+def body(snapshot: QuotaSnapshot) -> list[str]:
+    """Return what is between heading and sources, as HTML."""
+    return [
         f"<p class=bad>Not all is known: {escape(snapshot.not_ready)}.</p>" if snapshot.not_ready else "",
         f"<div class=table><table>{_HEAD}{''.join(_rows(snapshot.totals))}</table></div>",
     ]
-    return page.document(
-        "vGPUs of the cluster",
-        "What each namespace was granted, and may be",
-        parts,
-        snapshot.statuses,
-        snapshot.taken,
-        note=note,
-    )
 
 
 def _rows(totals: QuotaTotals) -> Iterator[str]:

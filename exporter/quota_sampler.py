@@ -11,9 +11,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from exporter.errors import QUOTA_FAILURE_REASONS
-from exporter.exposition import encode
 from exporter.failure_log import FailureLog
-from exporter.quota_metrics import families as families_of
+from exporter.quota_metrics import Text
 from exporter.quota_model import QuotaSnapshot
 from exporter.quotas import total
 from exporter.ticker import Ticker
@@ -97,6 +96,7 @@ class QuotaSampler:
         self._wall = wall
         self._ticker = Ticker(self.tick, INTERVAL)
         self._known: _Known | None = None
+        self._text = Text()
         self._totals: tuple[QuotaTotals, bytes] | None = None
         self._failing: frozenset[Failure] = frozenset()
         self._failures = Counter(dict.fromkeys(QUOTA_FAILURE_REASONS, 0))
@@ -145,7 +145,7 @@ class QuotaSampler:
         known = _Known(families, state.holdings, state.quotas, state.namespaces, state.unreadable)
         if self._totals is None or not _same(known, self._known):
             totals = total(state, families)
-            self._totals = totals, encode(families_of(totals), openmetrics=False)
+            self._totals = totals, self._text.of(totals)
         self._known = known
         return self._totals
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,9 @@ from exporter.hami.families import FAMILIES
 from exporter.hami.quota import quota as cut_quota
 from exporter.holdings import holding
 from exporter.labels import Build
+from exporter.metrics import Families
 from exporter.namespaces import namespace as cut_namespace
-from exporter.quota_metrics import families, own_families
+from exporter.quota_metrics import Text, own_families, publish
 from exporter.quota_model import ClusterState, QuotaSnapshot
 from exporter.quotas import total
 from tests.make import status
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.samples import Sample
 
-    from exporter.metrics import Families
+    from exporter.quota_model import QuotaTotals
 
 GOLDEN = Path(__file__).parent / "golden" / "quota.prom"
 BUILD = Build("quota", "0.0.0", "golden", "3.0.0")
@@ -73,10 +75,16 @@ def _snapshot() -> QuotaSnapshot:
     )
 
 
+def families(totals: QuotaTotals) -> Families:
+    """Return the totals as families."""
+    out = Families()
+    publish(out, totals)
+    return out
+
+
 def scrape(snapshot: QuotaSnapshot, *, openmetrics: bool = False) -> str:
     """Return our part of a scrape, as the role sends it."""
-    written = encode(families(snapshot.totals), openmetrics=False)
-    return (written + encode(own_families(snapshot, BUILD), openmetrics=openmetrics)).decode()
+    return (Text().of(snapshot.totals) + encode(own_families(snapshot, BUILD), openmetrics=openmetrics)).decode()
 
 
 def test_a_recorded_cluster_gives_the_golden_scrape(snapshot: QuotaSnapshot) -> None:
@@ -109,6 +117,16 @@ def test_every_metric_of_the_role_is_published_in_order_and_none_else(snapshot: 
     published = [*families(snapshot.totals), *own_families(snapshot, BUILD)]
 
     assert [(one.documentation, one.type) for one in published] == [(one.help, one.kind.value) for one in wanted]
+
+
+def test_text_is_what_the_families_would_give_whatever_changed(snapshot: QuotaSnapshot) -> None:
+    """Series that change, come and go are spelt as if everything were spelt anew; nothing stays behind."""
+    text, totals = Text(), snapshot.totals
+    changed = replace(totals, granted={**totals.granted, ("idle", GPUMEM): 7.0}, tenants={"other": "lab"})
+    nothing = total(ClusterState(None, None, None, ()), FAMILIES)
+
+    for one in (totals, changed, nothing, totals, totals):
+        assert text.of(one) == encode(families(one), openmetrics=False)
 
 
 def test_all_that_is_written_once_are_gauges(snapshot: QuotaSnapshot) -> None:

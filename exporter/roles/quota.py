@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from exporter import logs, quota_page
 from exporter.errors import ConfigError
 from exporter.metrics import built
-from exporter.quota_metrics import own_families
+from exporter.quota_metrics import ROLE, own_families
 from exporter.quota_sampler import QuotaSampler
 from exporter.server import Server, SnapshotRenderer
 from exporter.service import run
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from exporter.sources.poll import Poll
 
 _log = logging.getLogger(__name__)
-
-ROLE: Final = "quota"
 
 
 def serve(settings: QuotaSettings, revision: str, reload: Callable[[], QuotaSettings]) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from tests.fuzz.child import REQUIREMENTS
 
@@ -38,7 +38,7 @@ _KEPT: Final = re.compile(r"Test unit written to (\S+)")
 
 @dataclass(frozen=True)
 class Outcome:
-    """How fuzzing one target went; `peak` in MB, `finding` is the path of the input, "" if there is none."""
+    """How fuzzing one target went; `peak` in MB; `finding` is the path of the input, "" if there is none."""
 
     executions: int
     seconds: float
@@ -55,35 +55,37 @@ def fuzz(name: str, runs: int) -> Outcome:
     with tempfile.TemporaryDirectory() as corpus:
         for number, seed in enumerate(import_module(f"tests.fuzz.targets.{name}").SEEDS):
             (Path(corpus) / str(number)).write_bytes(seed)
-        prefix = f"-artifact_prefix={FINDINGS}/{name}-"
+        prefix = f"-artifact_prefix={FINDINGS.relative_to(ROOT)}/{name}-"
         command = [sys.executable, "-m", "tests.fuzz.child", name, f"-runs={runs}", prefix, corpus]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", check=False)
-    return outcome(done.stdout + done.stderr, done.returncode, time.monotonic() - begun)
+    one = outcome(done, time.monotonic() - begun)
+    sys.stderr.write(f"{name}: {one.executions} executions in {one.seconds:.0f} s\n")
+    return one
 
 
-def outcome(log: str, status: int, seconds: float) -> Outcome:
-    """Read what libFuzzer printed."""
-    statistics = {name: int(figure) for name, figure in _STATISTIC.findall(log)}
-    kept = _KEPT.search(log)
+def outcome(done: subprocess.CompletedProcess[str], seconds: float) -> Outcome:
+    """Read what libFuzzer printed; the traceback of an exception is all that stands on stdout."""
+    statistics = {name: int(figure) for name, figure in _STATISTIC.findall(done.stderr)}
+    kept = _KEPT.search(done.stderr)
     return Outcome(
         executions=statistics.get("number_of_executed_units", 0),
         seconds=seconds,
         peak=statistics.get("peak_rss_mb", 0),
-        edges=max(map(int, _COVERAGE.findall(log)), default=0),
-        status=status,
+        edges=max(map(int, _COVERAGE.findall(done.stderr)), default=0),
+        status=done.returncode,
         finding=kept[1] if kept else "",
-        log=log,
+        log=done.stdout[:3000] + done.stderr[-2000:],
     )
 
 
 def report(outcomes: dict[str, Outcome]) -> Table:
     """Return what came out as a table."""
-    table = Table("target", "executions", "seconds", "executions/s", "peak RSS", "edges covered", "outcome")
+    figures = ("executions", "seconds", "executions/s", "peak RSS", "edges covered")
+    table = Table("target", *figures, Column("outcome", overflow="fold"))
     for name, one in outcomes.items():
         rate = f"{one.executions / one.seconds:.0f}"
         verdict = "nothing found" if one.status == 0 else one.finding or f"exit status {one.status}"
-        figures = (str(one.executions), f"{one.seconds:.0f}", rate, f"{one.peak} MB", str(one.edges))
-        table.add_row(name, *figures, verdict)
+        table.add_row(name, str(one.executions), f"{one.seconds:.0f}", rate, f"{one.peak} MB", str(one.edges), verdict)
     return table
 
 
@@ -104,7 +106,7 @@ def main() -> None:
         outcomes = dict(zip(names, pool.map(partial(fuzz, runs=given.runs), names), strict=True))
     for name, one in outcomes.items():
         if one.status:
-            sys.stderr.write(f"--- {name}: python -m tests.fuzz.child {name} {one.finding}\n{one.log[-4000:]}\n")
+            sys.stderr.write(f"--- {name}: python -m tests.fuzz.child {name} {one.finding}\n{one.log}\n")
     Console(width=130).print(report(outcomes))
     sys.exit(any(one.status for one in outcomes.values()))
 

@@ -1,4 +1,4 @@
-"""The lines of a recorded node: exporter/capture.py."""
+"""The lines of a recorded node: exporter/capture.py, exporter/capture_regions.py."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 import exporter
 from exporter.capture import Capture, decode
 from exporter.errors import CaptureError
-from tests.fuzz.inputs import json_value, seed, text
+from exporter.hami.region import MAX_DEVICES, MAX_SLOTS
+from tests.fuzz.inputs import grown, json_value, seed, text
 from tests.fuzz.promises import refused
 
 if TYPE_CHECKING:
+    from exporter.hami.region import Region
     from exporter.model import DeviceReading
 
 MAX_LEN: Final = 16384
@@ -35,10 +37,14 @@ def _example() -> str:
 
 _EXAMPLE: Final = _example()
 _LINES: Final = "\n".join(map(json.dumps, json.loads(_EXAMPLE)))
+#: One sample with thousands of processes, then thousands of samples.
+_EMPTY: Final = '{"kind":"sample","t":0,"wall_us":0,"gpus":[]}'
+_MANY: Final = "\n".join((_LINES.split("\n")[0], _EMPTY[:-1] + f',"gone_pids":{list(range(2000))}}}', _EMPTY, ""))
 SEEDS: Final = (
     b"\0" + seed(_LINES),
     b"\0" + seed(_LINES.split("\n", maxsplit=1)[0]),
     b"\0",
+    b"\0" + grown(_MANY, len(_EMPTY) + 1),
     *(b"\1\0\5" + bytes([line, step, 5, place, 5, place, 0, 1, value]) for line in range(8) for step, place, value in
       ((3, 0, 3), (5, 1, 9), (5, 2, 12), (5, 3, 7), (5, 4, 22), (5, 5, 30))),
 )  # fmt: skip
@@ -72,6 +78,18 @@ def _check(capture: Capture) -> None:
         assert all(type(pid) is int for pid in frame.processes)
         for reading in frame.readings:
             _check_reading(reading)
+        for found in frame.regions.regions if frame.regions else ():
+            _check_region(found.region)
+
+
+def _check_region(region: Region) -> None:
+    assert len(region.devices) <= MAX_DEVICES
+    assert len(region.processes) <= MAX_SLOTS
+    assert all(device.limit is None or 0 <= device.limit < 2**63 for device in region.devices)
+    for process in region.processes:
+        assert 0 <= process.pid < 2**31
+        assert len(process.used) == len(region.devices)
+        assert all(used is None or 0 <= used < 2**63 for used in process.used)
 
 
 def _check_reading(reading: DeviceReading) -> None:

@@ -10,6 +10,7 @@ from tests.fuzz.inputs import grown, seed, text
 from tests.fuzz.promises import refused
 
 MAX_LEN: Final = 4096
+_READ: Final = 64 * 1024  # by sources/procfs.py, at most
 _NUMBERS: Final = " ".join(["0"] * 18)
 EXAMPLES: Final = (
     f"661 (python) S {_NUMBERS} 3033 0 0\n",
@@ -24,7 +25,7 @@ SEEDS: Final = (*map(seed, EXAMPLES), grown("NSpid: 1", 1), grown("NSpid: 1 ", 2
 
 def one_input(data: bytes) -> None:
     """Take a text for a `stat` and for a `status`."""
-    written = text(data)
+    written = text(data)[:_READ]
     try:
         start, comm = parse_stat(written)
     except ProcError as error:
