@@ -14,6 +14,9 @@ _VIEW: Final = Measures(
 )  # fmt: skip
 
 
+#: Kubernetes counts a pod from its admission on, we from when it is bound.
+_NOBODY_WAITS: Final = f"unless on {labels(NAMESPACE)} ({once(c.NAMESPACE_PENDING_PODS)} > 0)"
+
 # ---------------------------------------------------------------- pods that do not start
 
 _WAITING: Final = (
@@ -59,7 +62,7 @@ _WAITING: Final = (
         scope="tenant",
         expr=joined(
             f"max by {labels((*NAMESPACE, 'deployment'))} "
-            f'({DEPLOYMENT_CONDITION}{{condition="ReplicaFailure",status="true"}}) == 1',
+            f'({DEPLOYMENT_CONDITION}{{condition="ReplicaFailure",status="true",exported_namespace=""}}) == 1',
             f"and on {labels(NAMESPACE)} {HARD.all(RESOURCE)}",
         ),
         wait="15m",
@@ -113,7 +116,8 @@ _DISAGREEMENTS: Final = (
         scope="tenant",
         expr=joined(
             f"({_seen('hami_hard')} != {_BESIDE} {HARD.all(RESOURCE)})",
-            f"or ({_seen('hami_used')} != {_BESIDE} {GRANTED.all(RESOURCE)})",
+            f"or (({_seen('hami_used')} != {_BESIDE} {GRANTED.all(RESOURCE)})",
+            f"and on {labels(RESOURCE)} {HARD.all(RESOURCE)})",
         ),
         wait="15m",
         severity="warning",
@@ -142,7 +146,11 @@ _DISAGREEMENTS: Final = (
     Alert(
         name="VgpuQuotaMiscountedByKubernetes",
         scope="tenant",
-        expr=joined(f"({_seen('kubernetes_used')} > 0)", f"!= {_BESIDE} {GRANTED.all(RESOURCE)}"),
+        expr=joined(
+            f"({_seen('kubernetes_used')} > 0)",
+            f"!= {_BESIDE} {GRANTED.all(RESOURCE)}",
+            _NOBODY_WAITS,
+        ),
         wait="15m",
         severity="info",
         summary="Kubernetes counts the vGPU quota of namespace {{ $labels.namespace }} otherwise than HAMi grants.",

@@ -106,7 +106,7 @@ _OF_NAMESPACES: Final = (
         name="VgpuQuotaExhaustionForecast",
         scope="tenant",
         expr=joined(
-            f"(predict_linear(({_ratio()})[1d:5m], $threshold) > 1)",
+            f"(predict_linear(({GRANTED.all(RESOURCE)})[1d:5m], $threshold) / ({HARD.all(RESOURCE)} > 0) > 1)",
             f"and ({_ratio()} < 1)",
             f"and ({_ratio(' offset 1d')})",
         ),

@@ -73,7 +73,7 @@ def one_input(data: bytes) -> None:
     assert key(raw)
     kept = slim(raw, labels=_LABELS, tenant_label=_TENANT)
     redacted = Redactor().pod(kept)
-    json.dumps([kept, redacted], ensure_ascii=False).encode()
+    json.dumps([kept, redacted], ensure_ascii=False).encode(errors="backslashreplace")  # as the capture is
     found = _pod(raw)
     assert _pod(kept) == found
     if found is None:
