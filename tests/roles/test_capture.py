@@ -33,6 +33,7 @@ from tests.fake_driver import FakeDriver, FakeGpu, FakeInstance, FakeMemory, Fak
 from tests.kube_server import KubeServer
 from tests.make import GIB, MIB, NODE, cgroup, cid, uid
 from tests.program import ROOT
+from tests.waiting import until
 from tests.world import ProcTree, manifest
 
 if TYPE_CHECKING:
@@ -207,10 +208,14 @@ def live(node: Node) -> Snapshot:
         pods.start()
         regions = Regions([str(node.containers)])
         sampler = Sampler(NODE, Sources(gpus, ProcFs(str(node.proc.root)), pods, regions=regions), 0.5)
-        end = time.monotonic() + 10
-        while not (snapshot := sampler.tick()).joined.pairs and time.monotonic() < end:
-            time.sleep(0.01)
-        return snapshot
+        until(lambda: _knows_all_use(sampler.tick()))
+        return sampler.tick()
+
+
+def _knows_all_use(snapshot: Snapshot) -> bool:
+    """Whether pods and driver have answered."""
+    joined = snapshot.joined
+    return bool(joined.pairs) and all(use.unattributed is not None for use in joined.devices)
 
 
 # ---------------------------------------------------------------- what a redacted capture gives away
