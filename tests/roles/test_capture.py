@@ -208,14 +208,13 @@ def live(node: Node) -> Snapshot:
         pods.start()
         regions = Regions([str(node.containers)])
         sampler = Sampler(NODE, Sources(gpus, ProcFs(str(node.proc.root)), pods, regions=regions), 0.5)
-        until(lambda: _knows_all_use(sampler.tick()))
+        until(lambda: _knows_all(sampler.tick()))
         return sampler.tick()
 
 
-def _knows_all_use(snapshot: Snapshot) -> bool:
+def _knows_all(snapshot: Snapshot) -> bool:
     """Whether pods and driver have answered."""
-    joined = snapshot.joined
-    return bool(joined.pairs) and all(use.unattributed is not None for use in joined.devices)
+    return bool(snapshot.joined.pairs) and all(use.reading is not None for use in snapshot.joined.devices)
 
 
 # ---------------------------------------------------------------- what a redacted capture gives away
