@@ -58,6 +58,8 @@ _HAMI_WORD: Final = re.compile(
     r"|containerIndex|deviceIndex|gpuUUID|profile|placement|start|size|migUUID|gpuInstanceID|computeInstanceID"
 )
 
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
 #: How systemd ends a name.
 _SUFFIXES: Final = (".slice", ".scope", ".service")
 #: The words of cgroup names that say how a path is built, and nothing else.
@@ -146,10 +148,13 @@ class Redactor:
         )
 
     def _named(self, kind: str, raw: object) -> str | None:
-        """Return the stand-in of a name; an empty one stays empty, what is no text is left out."""
+        """Return the stand-in of a name; an empty one stays empty, what is no text is left out.
+
+        Half a surrogate is no text that `manifest.pod` reads, so a name with one must not become a name that it does.
+        """
         if not isinstance(raw, str):
             return None
-        return self.name(kind, raw) if raw else raw
+        return self.name(kind, raw) if raw and not _SURROGATE.search(raw) else ""
 
     def _uid(self, raw: object) -> str | None:
         return _shaped(_UID, raw) or self._named("uid", raw)

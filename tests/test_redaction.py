@@ -390,3 +390,12 @@ def test_an_overlong_annotation_stays_unreadable() -> None:
 
     assert entries(annotation(text)) is entries(text) is None
     assert PRIVATE not in annotation(text)
+
+
+def test_a_name_that_is_no_text_gets_no_stand_in() -> None:
+    """A container whose name cannot be written is none for the node; redacted it must not become one."""
+    odd = {"metadata": {"uid": "u", "namespace": "n", "name": "p"}, "spec": {"containers": [{"name": "\udc88"}]}}
+
+    redacted = Redactor().pod(manifest.slim(odd))
+
+    assert manifest.pod(redacted).containers == manifest.pod(odd).containers == ()
