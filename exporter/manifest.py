@@ -153,7 +153,7 @@ def _is_last_run(raw: Mapping[str, object], kind: ContainerKind, ended: Mapping[
     succeeded = isinstance(ended.get("exitCode"), int) and ended["exitCode"] == 0
     if kind == "ephemeral" or (kind == "init" and succeeded):
         return True
-    if kind == "sidecar" or raw.get("restartPolicyRules"):
+    if kind == "sidecar" or _mappings(raw.get("restartPolicyRules")):
         return False
     policy = _text(raw.get("restartPolicy")) or policy  # a container's own policy goes before the pod's
     return policy == "Never" or (policy == "OnFailure" and succeeded)

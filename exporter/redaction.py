@@ -188,7 +188,7 @@ class Redactor:
         return _known(
             name=self._named("container", raw.get("name")),
             restartPolicy=_api_word(raw.get("restartPolicy")),
-            restartPolicyRules=[{}] * len(rules) if isinstance(rules, list) else None,
+            restartPolicyRules=[{}] * len(_mappings(rules)) if isinstance(rules, list) else None,
             resources=_known(
                 limits=_amounts(resources.get("limits")),
                 requests=_amounts(resources.get("requests")),
