@@ -12,7 +12,7 @@ check "promql/regexp" {
 }
 
 checks {
-  # The accounts join with namespace:vgpu_tenant:info of the other group, which is evaluated five times as often: a
+  # The accounts join with namespace:vgpu_tenant:info of the other group, which is evaluated twice as often: a
   # namespace's tenant hardly ever changes, and what was known in the last hour serves on.
   disabled = ["rule/dependency"]
 }

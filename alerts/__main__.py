@@ -11,24 +11,25 @@ from typing import TYPE_CHECKING, Final
 from alerts import book
 from alerts.rules import at
 from alerts.runbook import runbook, with_table
-from alerts.write import RUNBOOK, chart_data, manifest, rule_file
+from alerts.write import Addresses, chart_data, manifest, rule_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _ROOT: Final = Path(__file__).parent.parent
 _GENERATED: Final = _ROOT / "alerts/generated"
+_HERE: Final = Addresses()
 _GUIDE: Final = _ROOT / "docs/alerting.md"
 
 
-def rule_files(scale: float = 1, url: str = RUNBOOK) -> dict[str, str]:
-    """Return the files of rules by name, `scale` times as fast; `url` is where the runbook will be."""
+def rule_files(scale: float = 1, addresses: Addresses = _HERE) -> dict[str, str]:
+    """Return the files of rules by name, `scale` times as fast; `addresses`: where runbook and dashboards will be."""
     recordings = [at(group, scale) for group in book.RECORDINGS]
     alerts = [at(group, scale) for group in book.ALERTS]
     return {
         "recording.yaml": rule_file(recordings),
-        "alerts.yaml": rule_file(alerts, url),
-        "prometheusrule.yaml": manifest([*recordings, *alerts], url),
+        "alerts.yaml": rule_file(alerts, addresses),
+        "prometheusrule.yaml": manifest([*recordings, *alerts], addresses),
         "chart.yaml": chart_data([*recordings, *alerts]),
     }
 
@@ -57,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("--time-scale needs --out DIR: the rules in the repository are those of real time\n")
         return 2
     out = asked.out or _GENERATED
-    files = {out / name: text for name, text in rule_files(asked.time_scale, asked.runbook_url).items()}
+    addresses = Addresses(asked.runbook_url, asked.grafana_url)
+    files = {out / name: text for name, text in rule_files(asked.time_scale, addresses).items()}
     if asked.out is None:
         files |= documents()
     if asked.check:
@@ -79,8 +81,10 @@ def _parser() -> argparse.ArgumentParser:
         help="divide every for, look-back, offset, interval and threshold in seconds by N, for live tests",
     )  # fmt: skip
     parser.add_argument(
-        "--runbook-url", default=RUNBOOK, metavar="URL", help=f"what runbook_url begins with (default: {RUNBOOK})"
-    )
+        "--runbook-url", default=_HERE.runbook, metavar="URL",
+        help=f"what runbook_url begins with (default: {_HERE.runbook})",
+    )  # fmt: skip
+    parser.add_argument("--grafana-url", default=_HERE.grafana, metavar="URL", help="what dashboard_url begins with")
     return parser
 
 

@@ -8,13 +8,18 @@ They are increases of counters that live as long as the exporter, so what gone p
 each within 1 %. The billable share is a figure beside these: the larger of core and memory that a tenant was granted on
 a GPU, cut down in proportion where all tenants of that GPU add up to more than it. A longer span is a sum of hours:
 `sum_over_time(tenant:vgpu_billable_gpu_hours:increase1h[30d:1h])`.
+
+Core time is counted where it was read (`observed`), memory and grants by the clock: a gap in core time, or a driver
+that tells none, does not touch them. No counter says how long a GPU was there by the clock, so gauges are added up in
+steps of 15 s. Scrapes may be missed while the exporter counts on; so where core time was observed for longer than the
+gauges were seen, the GPU was there for that long.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from alerts.promql import CLUSTER, CONTAINER, DEVICE, POD, increase_once, joined, labels, select
+from alerts.promql import CLUSTER, CONTAINER, DEVICE, POD, increase_once, integral_once, joined, kept, labels, select
 from alerts.recording import BY_TENANT, or_nothing, summed
 from alerts.rules import Recording
 from exporter import catalogue as c
@@ -72,13 +77,48 @@ def _of_tenants() -> list[Recording]:
 # ---------------------------------------------------------------- what is left of a GPU
 
 _OBSERVED: Final = _name("device", "observed_seconds")
+_UP: Final = _name("device", "up_seconds")
 _BUSY: Final = _name("device", "core_busy_seconds")
 _PHYSICAL: Final = _name("device", "memory_physical_byte_seconds")
 _UNATTRIBUTED: Final = _name("device", "memory_unattributed_byte_seconds")
 
 
-def _mean(metric: Metric[Any]) -> str:
-    return f"max by {labels((*CLUSTER, *metric.label_names))} (avg_over_time({select(metric, window=_HOUR)}))"
+def _at_least(expression: str, observed: str) -> str:
+    """Return what was added up by the clock, or by the time that was observed where that is more."""
+    return joined(
+        f"max by {labels(DEVICE)} (",
+        f"  {expression}",
+        f'  or label_replace({observed}, "by", "observed", "", "")',
+        ")",
+    )
+
+
+def _up() -> str:
+    """Return for how long a GPU answered, less the time for which it was cut into MIG instances, or is one itself."""
+    cut = select(c.DEVICE_CAPABILITY_INFO, 'capability="process_utilization",reason="mig"')
+    whole = f"{_integral(c.DEVICE_UP)} or -1 * {integral_once(cut, kept(c.DEVICE_CAPABILITY_INFO))}"
+    return _at_least(f"{summed(DEVICE, whole)} > 0", _OBSERVED)
+
+
+def _physical() -> str:
+    mean = f"max by {labels(DEVICE)} (avg_over_time({select(c.DEVICE_MEMORY_TOTAL, window=_HOUR)}))"
+    return _at_least(_integral(c.DEVICE_MEMORY_TOTAL), f"{mean} * {_OBSERVED}")
+
+
+def _unattributed() -> str:
+    """By reason; while nothing can be attributed all that is in use is some unknown process's, as core time is."""
+    blind = integral_once(f"({select(c.DEVICE_MEMORY_USED)} unless {select(c.DEVICE_MEMORY_ATTRIBUTED)})", DEVICE)
+    told = f'label_replace({blind}, "reason", "unknown_process", "", "")'
+    return joined(
+        f"sum by {labels(_REASON)} (",
+        f"  {_integral(c.DEVICE_MEMORY_UNATTRIBUTED)}",
+        f'  or label_replace({told}, "by", "blind", "", "")',
+        ")",
+    )
+
+
+def _integral(metric: Metric[Any]) -> str:
+    return integral_once(select(metric), kept(metric))
 
 
 def _of_devices() -> list[Recording]:
@@ -101,16 +141,21 @@ def _of_devices() -> list[Recording]:
             "Time that was observed and that nobody used.", core, on,
         ),
         Recording(
-            _PHYSICAL, f"{_mean(c.DEVICE_MEMORY_TOTAL)} * {_OBSERVED}",
-            "Physical memory times the seconds observed: the whole that memory accounts are parts of.", memory, on,
+            _UP, _up(),
+            "Seconds by the clock for which the driver answered for the GPU; none while it is cut into MIG instances.",
+            core, on,
         ),
         Recording(
-            _UNATTRIBUTED, f"{_mean(c.DEVICE_MEMORY_UNATTRIBUTED)} * {_TO_DEVICE} {_OBSERVED}",
-            "Memory in use that belongs to no container, times the seconds observed.", memory, _REASON[1:],
+            _PHYSICAL, _physical(),
+            "Physical memory times how long it was there: the whole that memory accounts are parts of.", memory, on,
+        ),
+        Recording(
+            _UNATTRIBUTED, _unattributed(), "Memory in use that belongs to no container, times how long.",
+            memory, _REASON[1:],
         ),
         Recording(
             _name("device", "memory_idle_byte_seconds"), idle_memory,
-            "Physical memory that nobody used, times the seconds observed.", memory, on,
+            "Physical memory that nobody used, times how long.", memory, on,
         ),
         Recording(
             _name("device", "energy_unattributed_joules"), increase_once(c.DEVICE_ENERGY_UNATTRIBUTED),
@@ -163,7 +208,7 @@ def _billable() -> list[Recording]:
     hours = _name("tenant", "billable_gpu_hours")
     return [
         Recording(
-            _CORE_SHARE, f"{core} / {_TO_DEVICE} ({_OBSERVED} > 0)",
+            _CORE_SHARE, f"{core} / {_TO_DEVICE} ({_UP} > 0)",
             "Share of the GPU's cores that the tenant was granted, or used where they are not limited.", share, on,
         ),
         Recording(
@@ -175,13 +220,13 @@ def _billable() -> list[Recording]:
             "The larger of both, divided by their sum over the GPU's tenants where that exceeds 1.", share, on,
         ),
         Recording(
-            hours, summed(_TENANT, f"{_BILLABLE} * {_TO_DEVICE} {_OBSERVED}") + " / 3600",
+            hours, summed(_TENANT, f"{_BILLABLE} * {_TO_DEVICE} {_UP}") + " / 3600",
             "GPU-hours to bill the tenant for.", "GPU-hours", ("tenant",),
         ),
         Recording(
             _name("cluster", "unbilled_gpu_hours"),
-            f"{_name('cluster', 'observed_seconds')} / 3600 - "
-            + or_nothing(summed(CLUSTER, hours), _name("cluster", "observed_seconds")),
+            f"{_name('cluster', 'up_seconds')} / 3600 - "
+            + or_nothing(summed(CLUSTER, hours), _name("cluster", "up_seconds")),
             "GPU-hours that nobody is billed for.", "GPU-hours", (),
         ),
     ]  # fmt: skip

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from alerts import accounts, admission, card, ourselves, quota, recording, use
+from alerts import accounts, admission, card, enforcement, ourselves, quota, recording, use
 from alerts.rules import Alert, Group, Recording
 
 RECORDINGS: Final = (
     Group("vgpu-now", "1m", recording.now()),
-    Group("vgpu-accounts", "5m", accounts.last_hour()),
+    Group("vgpu-accounts", "2m", accounts.last_hour()),
 )
 ALERTS: Final = (
     Group("vgpu-quota", "1m", (*quota.ALERTS, *admission.ALERTS)),
-    Group("vgpu-use", "1m", use.ALERTS),
+    Group("vgpu-use", "1m", (*use.ALERTS, *enforcement.ALERTS)),
     Group("vgpu-card", "1m", card.ALERTS),
     Group("vgpu-exporter", "1m", ourselves.ALERTS),
 )

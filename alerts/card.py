@@ -6,14 +6,15 @@ from typing import Final
 
 from alerts.promql import DEVICE, POD, TARGET, joined, labels, once, select
 from alerts.rules import Alert, Threshold
-from alerts.templates import matchers, sentence
+from alerts.sight import NAMES, seen_by, seen_once
+from alerts.templates import chosen, matchers, sentence
 from exporter import catalogue as c
 from exporter.xids import KNOWN
 
 _TOTAL: Final = once(c.DEVICE_MEMORY_TOTAL)
 _USED: Final = once(c.DEVICE_MEMORY_USED)
 _RESERVED: Final = once(c.DEVICE_MEMORY_RESERVED)
-_GRANTED: Final = once(c.DEVICE_MEMORY_GRANTED)
+_GRANTED: Final = seen_once(c.DEVICE_MEMORY_GRANTED, NAMES)
 _ON_DEVICE: Final = f"on {labels(DEVICE)}"
 
 _BY_POD_USED: Final = f"sum by {labels(POD)} ({once(c.CONTAINER_MEMORY_USED)})"
@@ -27,15 +28,14 @@ _SHORTFALL: Final = f"({_USED} - {_WITHIN_GRANTS} - clamp_min({_TOTAL} - {_KEPT}
 _NOT_OVERCOMMITTED: Final = f"{_GRANTED} <= {_TOTAL}"
 _FREE: Final = f"({_TOTAL} - {_USED} - {_KEPT}) / ({_TOTAL} > 0)"
 
-#: While the API server is away all that pods use becomes nobody's in the end: that is blindness, which has an alert.
-_NAMES_KNOWN: Final = f'unless on (cluster, node) ({c.SOURCE_UP.name}{{role="node",source="pods"}} == 0)'
-
 _WHERE: Final = "GPU {{ $labels.device_uuid }} of node {{ $labels.node }}"
 _MEMORY: Final = c.CONTAINER_MEMORY_USED.name
 _EACH: Final = f"max by (namespace, pod, container) ({_MEMORY}{matchers(DEVICE)})"
+_BY_POD: Final = f"label_join(sum by (namespace, pod) ({_EACH}) > 0, 'who', '/', 'namespace', 'pod')"
+#: The three who use most, and all who use as much as the third: of equal ones chance would choose.
 _USERS: Final = sentence(
-    "Most is used by", f"topk(3, sum by (namespace, pod) ({_EACH}) > 0)", DEVICE,
-    "{{ .Labels.namespace }}/{{ .Labels.pod }} ({{ .Value | humanize1024 }}B)",
+    "Most is used by", f"{_BY_POD} >= scalar(min(topk(3, {_BY_POD})))", (*DEVICE, *DEVICE),
+    "{{ .Labels.who }} ({{ .Value | humanize1024 }}B)", by="who",
 )  # fmt: skip
 
 _ON_GPU: Final = '{device_uuid="GPU"}'
@@ -45,8 +45,8 @@ _QUERIES: Final = (
     f"max by (reason) ({c.DEVICE_MEMORY_UNATTRIBUTED.name}{_ON_GPU})",
     f"max({c.DEVICE_MEMORY_TOTAL.name}{_ON_GPU}) - max({c.DEVICE_MEMORY_USED.name}{_ON_GPU})",
 )
-_ON_HOST: Final = "kubectl debug node/NODE -it --profile=sysadmin --image=busybox -- chroot /host "
-_SMI: Final = f"{_ON_HOST}nvidia-smi"
+ON_HOST: Final = "kubectl debug node/NODE -it --profile=sysadmin --image=busybox -- chroot /host "
+_SMI: Final = f"{ON_HOST}nvidia-smi"
 
 #: Codes after which a GPU computes no more, or wrongly, until somebody acts; not all are among those known from 0.
 FATAL: Final = {
@@ -59,10 +59,13 @@ _AGE: Final = Threshold(3600, "seconds since the last event", is_time=True)
 
 
 def _by_age(codes: dict[int, str]) -> str:
-    """Return the age of each code's last event. XIDs 13, 31, 43 and 45 are the applications' own faults."""
+    """Return the age of each code's last event; the node's clock may be ahead of Prometheus'.
+
+    XIDs 13, 31, 43 and 45 are the applications' own faults.
+    """
     any_of = "|".join(map(str, sorted(codes)))
     matcher = f'xid=~"{any_of}"'
-    return f"time() - {once(c.DEVICE_XID_LAST, matcher)}"
+    return f"clamp_min(time() - {once(c.DEVICE_XID_LAST, matcher)}, 0)"
 
 
 def _in_words(codes: dict[int, str]) -> str:
@@ -74,16 +77,23 @@ _XID_QUERIES: Final = (
     f"time() - max by (xid) ({c.DEVICE_XID_LAST.name}{_ON_GPU})",
     f"max by (namespace, pod) ({c.CONTAINER_INFO.name}{_ON_GPU})",
 )
-_XID_COMMANDS: Final = (f"{_ON_HOST}dmesg -T | grep -i xid", f"{_SMI} -q -d ECC,ROW_REMAPPER,PAGE_RETIREMENT")
+_XID_COMMANDS: Final = (f"{ON_HOST}dmesg -T | grep -i xid", f"{_SMI} -q -d ECC,ROW_REMAPPER,PAGE_RETIREMENT")
 
 #: Whether the driver as such is there; if not, that its GPUs are down says nothing of them.
 _DRIVER_UP: Final = select(c.SOURCE_UP, 'role="node",source="nvml"')
-_OF_PODS: Final = 'role="node",source=~"pods|procfs"'
 _GPUS_LOST: Final = select(c.SOURCE_ERRORS, 'source="nvml",reason="gpu_lost"', "[5m]")
-#: While pods or processes cannot be read, what belongs to nobody says nothing of the tenants.
-_SEES: Final = f"unless on {labels(TARGET)} {select(c.SOURCE_UP, _OF_PODS)} == 0"
 #: What an MPS server does for its clients is nobody's for good.
 _CORE_NOBODYS: Final = select(c.DEVICE_CORE_UNATTRIBUTED, 'reason!="mps"', "[5m]")
+#: What the reason of memory or time that is nobody's means.
+_WHOSE: Final = chosen(
+    "reason",
+    {
+        "host": "a process outside Kubernetes uses it, which must be ended on the node",
+        "unlisted": "it is under no process, so it is managed memory of a tenant, or left over from one that died",
+        "unknown_pod": "the API server does not name the pod, which may hang while it terminates",
+        "unknown_process": "the exporter cannot tell whose process uses it, see whether VgpuAttributionFailing fires",
+    },
+)
 
 ALERTS: Final = (
     Alert(
@@ -111,7 +121,7 @@ ALERTS: Final = (
             f"max by (xid) ({c.DEVICE_XID_ERRORS.name}{_ON_GPU}) > 0",
             f'max by (reason) (increase({c.SOURCE_ERRORS.name}{{source="nvml"}}[15m])) > 0',
         ),
-        commands=(_SMI, f"{_ON_HOST}dmesg -T | grep -iE 'xid|nvrm' | tail -50"),
+        commands=(_SMI, f"{ON_HOST}dmesg -T | grep -iE 'xid|nvrm' | tail -50"),
         mitigation=(
             "`kubectl cordon NODE`, so that nothing new is placed there.",
             "`nvidia-smi` hangs, or says `ERR!` or that the GPU is lost: drain the node and reboot it.",
@@ -128,8 +138,7 @@ ALERTS: Final = (
         summary="GPU {{ $labels.device_uuid }} of node {{ $labels.node }} reported XID {{ $labels.xid }}.",
         description=(
             f"{_WHERE} reported XID {{{{ $labels.xid }}}} {{{{ $value | humanizeDuration }}}} ago, after which it "
-            f"cannot "
-            "be trusted until it is reset. Cordon the node, read its kernel log, then reset the GPU or reboot."
+            "cannot be trusted until it is reset. Cordon the node, read its kernel log, then reset the GPU or reboot."
         ),
         meaning=f"The driver reported a fault that needs a reset or a repair. {_in_words(FATAL)}.",
         impact="Work on the GPU fails, hangs, or computes with broken memory, of all tenants there.",
@@ -151,8 +160,7 @@ ALERTS: Final = (
         summary="GPU {{ $labels.device_uuid }} of node {{ $labels.node }} reported XID {{ $labels.xid }}.",
         description=(
             f"{_WHERE} reported XID {{{{ $labels.xid }}}} {{{{ $value | humanizeDuration }}}} ago: memory went bad, "
-            f"and "
-            "the damage was contained. Plan a reset in the next window, so that the bad memory is replaced by spare."
+            "and the damage was contained. Plan a reset in the next window, so that spare memory takes its place."
         ),
         meaning=f"Memory went bad, and the driver coped. {_in_words(CONTAINED)}.",
         impact="With 94 one application was ended; with 63 nobody felt anything.",
@@ -170,12 +178,13 @@ ALERTS: Final = (
         wait="5m",
         severity="critical",
         threshold=Threshold(0.02, "share of the GPU's memory that is free"),
-        summary="GPU {{ $labels.device_uuid }} of node {{ $labels.node }} is out of memory that tenants were granted.",
+        summary=(
+            "GPU {{ $labels.device_uuid }} of node {{ $labels.node }} is full, though tenants have not used up their "
+            "grants."
+        ),
         description=(
-            f"Only {{{{ $value | humanizePercentage }}}} of the memory of {_WHERE} is free, while tenants have not yet "
-            f"used what they were granted there.{_USERS} Their next allocation fails: end what is over its grant or "
-            f"has "
-            "none."
+            f"Only {{{{ $value | humanizePercentage }}}} of the memory of {_WHERE} is free, and tenants who have not "
+            f"used up their grants there get out-of-memory errors.{_USERS} End what is over its grant or has none."
         ),
         meaning="The GPU is full although grants are not: somebody uses what others were promised.",
         impact="Tenants within their grants get out-of-memory errors now.",
@@ -200,8 +209,7 @@ ALERTS: Final = (
         description=(
             f"If the tenants of {_WHERE} used all they were granted, {{{{ $value | humanizePercentage }}}} of its "
             f"memory would be missing, although its grants fit.{_USERS} Somebody uses more than granted, or without a "
-            f"grant: "
-            "end that before the others need theirs."
+            "grant: end that before the others need theirs."
         ),
         meaning="Less memory is free, in truth, than tenants were promised and have not used yet.",
         impact="Nothing yet. A tenant within its grant will get out-of-memory errors when it uses the rest.",
@@ -244,10 +252,9 @@ ALERTS: Final = (
         name="VgpuMemoryUnattributedHigh",
         scope="device",
         expr=joined(
-            f"max by {labels((*DEVICE, 'reason'))} ({select(c.DEVICE_MEMORY_UNATTRIBUTED)} {_SEES})",
+            seen_once(c.DEVICE_MEMORY_UNATTRIBUTED, NAMES),
             f"/ {_ON_DEVICE} group_left () ({_TOTAL} > 0)",
             "> $threshold",
-            _NAMES_KNOWN,
         ),
         wait="15m",
         severity="warning",
@@ -255,13 +262,12 @@ ALERTS: Final = (
         summary="Much memory of GPU {{ $labels.device_uuid }} belongs to no container ({{ $labels.reason }}).",
         description=(
             f"{{{{ $value | humanizePercentage }}}} of the memory of {_WHERE} is in use and belongs to no container: "
-            "{{ $labels.reason }}. host: end the process on the node; unlisted: managed memory of a tenant, or the "
-            "driver's own; unknown_pod, unknown_process: see whether VgpuExporterBlind fires."
+            f"{_WHOSE}."
         ),
         meaning="A good part of the GPU's memory is in use, and no tenant can be charged for it.",
         impact="Tenants lack it, and their bills do not add up to the GPU.",
         queries=(_QUERIES[2], f"max by (reason) (increase({c.ATTRIBUTION_FAILURES.name}[1h])) > 0"),
-        commands=(_SMI, f"{_ON_HOST}ps -ef"),
+        commands=(_SMI, f"{ON_HOST}ps -ef"),
         mitigation=(
             "`host`: a process outside Kubernetes. `nvidia-smi` on the node lists it; ask who started it.",
             (
@@ -277,21 +283,20 @@ ALERTS: Final = (
         name="VgpuCoreUnattributedHigh",
         scope="device",
         expr=joined(
-            f"max by {labels((*DEVICE, 'reason'))} (rate({_CORE_NOBODYS}) {_SEES})", "> $threshold", _NAMES_KNOWN
+            f"max by {labels((*DEVICE, 'reason'))} ({seen_by(f'rate({_CORE_NOBODYS})', NAMES)})", "> $threshold"
         ),
         wait="15m",
         severity="info",
         threshold=Threshold(0.1, "share of the GPU's time"),
         summary="Much time of GPU {{ $labels.device_uuid }} belongs to no container ({{ $labels.reason }}).",
         description=(
-            f"{{{{ $value | humanizePercentage }}}} of the time of {_WHERE} is used by what belongs to no container: "
-            "{{ $labels.reason }}. host: a process outside Kubernetes, to be ended on the node; else see whether "
-            "VgpuExporterBlind or VgpuAttributionFailing fires."
+            f"{{{{ $value | humanizePercentage }}}} of the time of {_WHERE} is used and belongs to no container: "
+            f"{_WHOSE}."
         ),
         meaning="A good part of the GPU's time is used, and no tenant can be charged for it (MPS servers aside).",
         impact="Tenants compute slower, and their bills do not add up to the GPU.",
         queries=(f"max by (reason) (rate({c.DEVICE_CORE_UNATTRIBUTED.name}{_ON_GPU}[5m]))",),
-        commands=(_SMI, f"{_ON_HOST}nvidia-smi pmon -c 5"),
+        commands=(_SMI, f"{ON_HOST}nvidia-smi pmon -c 5"),
         mitigation=("As for `VgpuMemoryUnattributedHigh`.",),
     ),
 )

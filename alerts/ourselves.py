@@ -11,11 +11,13 @@ from exporter import catalogue as c
 #: What tells one exporter from another; `node` where the scrape sets it.
 _EXPORTER: Final = (*TARGET, "node")
 _ROLE: Final = (*_EXPORTER, "role")
+_JOB: Final = (*CLUSTER, "job")
 _NAME: Final = "vgpu-tenant-exporter"
 _WHICH: Final = "{{ $labels.instance }}{{ with $labels.node }} (node {{ . }}){{ end }}"
 
 _PODS: Final = f"kubectl get pods -A -o wide -l app.kubernetes.io/name={_NAME}"
 _LOGS: Final = "kubectl logs -n EXPORTER_NAMESPACE EXPORTER_POD --tail=100"
+_LAST_WORDS: Final = "kubectl logs -n EXPORTER_NAMESPACE EXPORTER_POD --previous --tail=20"
 _OF_TARGET: Final = '{instance="INSTANCE"}'
 
 _OF_NODES: Final = select(c.SNAPSHOT_TIMESTAMP, 'role="node"')
@@ -24,6 +26,14 @@ _OF_NODES: Final = select(c.SNAPSHOT_TIMESTAMP, 'role="node"')
 _USUAL: Final = "container_unknown|pid_reused|pod_unknown|process_gone|region_torn"
 #: Annotations that somebody, or HAMi, wrote otherwise than the pod asks for: not believed.
 _REJECTED: Final = "grant_above_request|grant_other_node|grant_unasked|grant_unknown_device"
+
+
+#: A whole number, though a counter's increase is extrapolated; what fires is one case at least.
+_CASES: Final = "{{ if lt $value 1.0 }}1{{ else }}{{ printf `%.0f` $value }}{{ end }}"
+#: When who wrote which of a pod's annotations, a line each.
+_EDITORS: Final = (
+    '{range .metadata.managedFields[*]}{.time} {.manager} {.fieldsV1.f:metadata.f:annotations}{"\\n"}{end}'
+)
 
 
 def _new_failures(where: str) -> str:
@@ -37,7 +47,9 @@ ALERTS: Final = (
         expr=joined(
             f"max by {labels(_EXPORTER)} (",
             f'  {UP}{{job=~".*{_NAME}.*"}}',
-            f"  or {UP} and on {labels((*CLUSTER, 'job'))} {select(c.SNAPSHOT_TIMESTAMP)}",
+            f"  or {UP} and on {labels(TARGET)} last_over_time({select(c.SNAPSHOT_TIMESTAMP, window='[1d]')})",
+            f"  or {UP} and on {labels(_JOB)} {select(c.SNAPSHOT_TIMESTAMP)}",
+            f"     unless on {labels(_JOB)} ({UP} == 1 unless on {labels(TARGET)} {select(c.SNAPSHOT_TIMESTAMP)})",
             ")",
             "== 0",
         ),
@@ -48,13 +60,19 @@ ALERTS: Final = (
             f"The exporter {_WHICH} of job {{{{ $labels.job }}}} does not answer Prometheus. See whether its pod runs "
             "and what it logged last, then whether a NetworkPolicy, TLS or password stands between."
         ),
-        meaning="A target that is, or was, one of our exporters cannot be scraped.",
+        meaning=(
+            "A target of ours cannot be scraped: by its job's name, as it answered within the last day, or as all "
+            "others of its job are our exporters."
+        ),
         impact="Nothing is known of the tenants on that node: no usage, no bills, no other alert.",
         queries=(f"{UP}{_OF_TARGET}", f"scrape_duration_seconds{_OF_TARGET}"),
-        commands=(_PODS, _LOGS, "kubectl describe pod -n EXPORTER_NAMESPACE EXPORTER_POD"),
+        commands=(_PODS, _LOGS, _LAST_WORDS, "kubectl describe pod -n EXPORTER_NAMESPACE EXPORTER_POD"),
         mitigation=(
             "No pod on the node: is the node up, and do tolerations and node selector fit it?",
-            "The pod restarts: its last log line says why; exit code 2 is a wrong setting, named in that line.",
+            (
+                "The pod restarts: the last line that it logged before (`--previous`) says why; exit code 2 is a wrong "
+                "setting, named in that line."
+            ),
             "The pod is well: Prometheus' target page says what is wrong: `connection refused`, `401`, `x509`.",
         ),
     ),
@@ -141,7 +159,7 @@ ALERTS: Final = (
         meaning="The exporter answers scrapes, but with data that it put together long ago.",
         impact="Use is withheld once it is too old; grants and quotas are those of then.",
         queries=(f"timestamp({c.SNAPSHOT_TIMESTAMP.name}{_OF_TARGET}) - {c.SNAPSHOT_TIMESTAMP.name}{_OF_TARGET}",),
-        commands=(_LOGS, "kubectl debug node/NODE -it --profile=sysadmin --image=busybox -- date -u"),
+        commands=(_LOGS, "kubectl debug node/NODE -it --image=busybox -- date -u"),
         mitigation=(
             "The node's clock is wrong: mend its time synchronisation.",
             "It is right: keep the log, delete the pod (the DaemonSet makes a new one), and report the log.",
@@ -157,11 +175,14 @@ ALERTS: Final = (
         summary="Core time of GPU {{ $labels.device_uuid }} is read with gaps.",
         description=(
             "Core time of GPU {{ $labels.device_uuid }} of node {{ $labels.node }} was read only "
-            "{{ $value | humanizePercentage }} of the time; shares are of the observed part, and bills lack the rest. "
-            "Look whether the exporter lacks CPU, or something else reads the driver's samples."
+            "{{ $value | humanizePercentage }} of the time; shares are of the observed part, and the rest is booked on "
+            "nobody. Look whether the exporter lacks CPU, or something else reads the driver's samples."
         ),
         meaning="For part of the time nobody could tell who used the GPU, and that time is booked on nobody.",
-        impact="Tenants are billed for less than they used; shares stay right.",
+        impact=(
+            "Core time used is told too low, and so is the bill of who has no limit of cores; shares, memory and what "
+            "is billed by grant stay right."
+        ),
         queries=(
             f'max by (node) (increase({c.SOURCE_ERRORS.name}{{reason="sample_gap"}}[15m])) > 0',
             f'rate({c.DEVICE_OBSERVED.name}{{device_uuid="GPU"}}[5m])',
@@ -181,16 +202,15 @@ ALERTS: Final = (
         threshold=Threshold(0, "new cases within 15 minutes"),
         summary="Grants were not believed ({{ $labels.reason }}).",
         description=(
-            f"The exporter {_WHICH} met {{{{ $value | humanize }}}} new pod(s) whose annotation grants what the pod "
-            f"did "
-            "not ask for ({{ $labels.reason }}); the excess is ignored. Its log names the pods: see who edited them."
+            f"The exporter {_WHICH} met {_CASES} new pod(s) whose annotation grants what the pod did not ask for "
+            "({{ $labels.reason }}); the excess is ignored. Its log names the pods: see who edited them."
         ),
         meaning="A pod's annotation promises more than, or other than, the pod asked for; we hold it to its request.",
         impact="Nothing here. But HAMi believes the annotation: the scheduler's books and quotas are off by it.",
         queries=(f"max by (instance, node, reason) (increase({c.ATTRIBUTION_FAILURES.name}[1h])) > 0",),
         commands=(
-            f"{_LOGS} | grep grant_",
-            "kubectl get pod -n NAMESPACE POD -o yaml --show-managed-fields | grep -B30 -A3 vgpu-devices-allocated",
+            "kubectl logs -n EXPORTER_NAMESPACE EXPORTER_POD --since=1h | grep grant_",
+            f"kubectl get pod -n NAMESPACE POD -o jsonpath='{_EDITORS}'",
         ),
         mitigation=(
             (
@@ -209,7 +229,7 @@ ALERTS: Final = (
         threshold=Threshold(0, "new cases within 15 minutes"),
         summary="The vGPU exporter {{ $labels.instance }} could not read or place something ({{ $labels.reason }}).",
         description=(
-            f"The exporter {_WHICH}, role {{{{ $labels.role }}}}, met {{{{ $value | humanize }}}} new case(s) of "
+            f"The exporter {_WHICH}, role {{{{ $labels.role }}}}, met {_CASES} new case(s) of "
             "{{ $labels.reason }}: a pod, process, region or quota that it cannot read or place, and whose figures are "
             "absent. Its log names them and says what it means."
         ),
@@ -228,7 +248,7 @@ ALERTS: Final = (
         name="VgpuLabelsOverwritten",
         scope="exporter",
         expr=joined(
-            f"count by {labels((*CLUSTER, 'job'))} (",
+            f"count by {labels(_JOB)} (",
             *(
                 f'  {word}{metric.name}{{exported_namespace!=""}}'
                 for word, metric in (("", c.CONTAINER_INFO), ("or ", c.NAMESPACE_INFO))
@@ -271,19 +291,23 @@ ALERTS: Final = (
         ),
         wait="15m",
         severity="info",
-        threshold=Threshold(1, "scrape jobs per exporter"),
+        threshold=Threshold(1, "scrape targets per exporter"),
         summary="The vGPU exporter of node {{ $labels.node }} is scraped more than once.",
         description=(
-            "{{ $value | humanize }} scrape jobs collect the same GPUs of node {{ $labels.node }}. Our rules count "
-            "them once, but every sum() of yours counts them twice. Remove one: PodMonitor, ServiceMonitor, or the "
-            "annotations."
+            "{{ $value | humanize }} scrape targets give the same GPUs of node {{ $labels.node }}. Of several jobs our "
+            "rules count one, but two targets within one job double GPU-hours and bills; every sum() of yours counts "
+            "them all. Keep one: PodMonitor, ServiceMonitor, or the annotations."
         ),
         meaning="The same series come in under several `job` or `instance` labels.",
-        impact="Sums in self-made queries and panels are too high; Prometheus stores everything twice.",
+        impact=(
+            "Two targets within one job: the node's GPU-hours and bills come out twice. Two jobs: sums in self-made "
+            "queries and panels are too high. Either way Prometheus stores everything twice."
+        ),
         queries=(f'count by (job, instance) ({c.DEVICE_UP.name}{{node="NODE"}})',),
         commands=(f"kubectl get podmonitors,servicemonitors -A | grep -i {_NAME}",),
         mitigation=(
             "Keep either the PodMonitor or the ServiceMonitor, and no `prometheus.io/scrape` annotation beside it.",
+            "One job, two instances: it finds the pod by two ports or addresses; relabel so that it keeps one.",
             "Two exporters on one node (two releases of the chart): uninstall one.",
         ),
     ),

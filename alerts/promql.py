@@ -32,6 +32,9 @@ TARGET: Final = (*CLUSTER, "job", "instance")
 
 _DURATION: Final = re.compile(r"(?<=[\[:])\d+[smhd](?=[\]:])|(?<=offset )\d+[smhd]")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+#: Seconds from step to step of `integral_once`, and where they stand in an expression as a factor.
+_STEP: Final = 15
+_STEP_FACTOR: Final = re.compile(rf"\b{_STEP}(?= \* sum_over_time)")
 
 
 def labels(names: Iterable[str]) -> str:
@@ -68,12 +71,24 @@ def rate_once(metric: Metric[Any], window: str = "5m", where: str = "") -> str:
 def increase_once(metric: Metric[Any], window: str = "1h") -> str:
     """Return a counter's increase, each series once, for accounts that must be complete.
 
-    Within a job the instances that an exporter had one after the other add up; of two jobs that scrape the same
-    exporter, and of replicas that scrape the same instance, the fuller view counts.
+    Within a job the instances that an exporter had one after the other add up; so do two that it has at once, which
+    count twice (`VgpuScrapedTwice`). Of two jobs that scrape the same exporter, and of replicas that scrape the same
+    instance, the fuller view counts.
     """
-    own = kept(metric)
-    increase = f"increase({select(metric, window=f'[{window}]')})"
-    per_instance = f"max by {labels((*own, 'job', 'instance'))} ({increase})"
+    return _complete(f"increase({select(metric, window=f'[{window}]')})", kept(metric))
+
+
+def integral_once(gauge: str, own: Iterable[str]) -> str:
+    """Return what a gauge, with its labels `own`, adds up to in an hour, in its unit times seconds, as `increase_once`.
+
+    In steps of 15 s, as nothing says how often a target is scraped. Series are added up before they are made one: the
+    other way round takes Prometheus seven times as long.
+    """
+    return _complete(f"{_STEP} * sum_over_time({gauge}[1h:{_STEP}s])", own)
+
+
+def _complete(of_series: str, own: Iterable[str]) -> str:
+    per_instance = f"max by {labels((*own, 'job', 'instance'))} ({of_series})"
     return f"max by {labels(own)} (sum by {labels((*own, 'job'))} ({per_instance}))"
 
 
@@ -101,5 +116,6 @@ def scaled(duration: str, scale: float) -> str:
 
 
 def scaled_expression(expression: str, scale: float) -> str:
-    """Return an expression with every look-back, subquery step and offset divided by `scale`."""
-    return _DURATION.sub(lambda found: scaled(found[0], scale), expression)
+    """Return an expression with every look-back, offset and step, and what a step counts for, divided by `scale`."""
+    faster = _DURATION.sub(lambda found: scaled(found[0], scale), expression)
+    return _STEP_FACTOR.sub(f"{_STEP / scale:g}", faster)

@@ -1,73 +1,52 @@
 """Alerts on what a namespace was granted against what it may be granted.
 
-All are of the quota role, which reads `limits.`, `requests.` and bare keys as one resource.
+All are of the quota role, which reads `limits.*`, `requests.*` and bare keys as one resource.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Final
 
-from alerts.promql import NAMESPACE, RESOURCE, either, joined, labels, select
+from alerts.amounts import BARE, EACH_GRANTED, EACH_HARD, GRANTED, HARD, UNITS, VIEW, holders, per_pod, told
+from alerts.promql import NAMESPACE, RESOURCE, joined, labels
 from alerts.rules import Alert, Threshold
-from alerts.templates import amount, matchers, sentence
 from exporter import catalogue as c
-
-if TYPE_CHECKING:
-    from exporter.catalogue import Metric
 
 _OF_QUOTA: Final = (*NAMESPACE, "quota", "resource")
 
 
-class Measures(NamedTuple):
-    """One figure's metrics: that of memory, of cores and of device counts."""
-
-    memory: Metric[Any]
-    core: Metric[Any]
-    devices: Metric[Any]
-
-    def all(self, by: tuple[str, ...], offset: str = "") -> str:
-        """Return the figure of every resource: no two measures share a resource, so one union has them all."""
-        return f"max by {labels(by)} {either(*(select(metric, window=offset) for metric in self))}"
-
-
-GRANTED: Final = Measures(c.NAMESPACE_GRANTED_MEMORY, c.NAMESPACE_GRANTED_CORE, c.NAMESPACE_GRANTED_DEVICES)
-HARD: Final = Measures(c.NAMESPACE_QUOTA_MEMORY, c.NAMESPACE_QUOTA_CORE, c.NAMESPACE_QUOTA_DEVICES)
-_SCOPED_GRANTED: Final = Measures(c.QUOTA_GRANTED_MEMORY, c.QUOTA_GRANTED_CORE, c.QUOTA_GRANTED_DEVICES)
-_SCOPED_HARD: Final = Measures(c.QUOTA_MEMORY, c.QUOTA_CORE, c.QUOTA_DEVICES)
+#: Granted amounts are rounded by the exporter, and of two numbers one is smaller, or they are equal: so is their ratio
+#: to 1. Almost full, full and exceeded neither overlap nor leave a gap, and need no tolerance.
+_RATIO: Final = f"{GRANTED.all(RESOURCE)} / ({HARD.all(RESOURCE)} > 0)"
+_EACH_RATIO: Final = f"{EACH_GRANTED.all(_OF_QUOTA)} / ({EACH_HARD.all(_OF_QUOTA)} > 0)"
+_TOGETHER: Final = f"on {labels(RESOURCE)} group_left ()"
+#: Of a quota that selects all that is granted and allows no less than the strictest unscoped one, which may be itself,
+#: the namespace's own alerts have said it already.
+_UNLESS_SAID: Final = (
+    f"unless ({EACH_HARD.all(_OF_QUOTA)} >= {_TOGETHER} {HARD.all(RESOURCE)}"
+    f" and {EACH_GRANTED.all(_OF_QUOTA)} == {_TOGETHER} {GRANTED.all(RESOURCE)})"
+)
 
 
-def _ratio(offset: str = "") -> str:
-    return f"{GRANTED.all(RESOURCE, offset)} / ({HARD.all(RESOURCE, offset)} > 0)"
+def _grew(since: str, until: str = "") -> str:
+    """Return what was granted `until` (an offset, "" is now) where that is more than at `since`."""
+    return f"({GRANTED.all(RESOURCE, until)} > {GRANTED.all(RESOURCE, since)})"
 
 
-#: Objects other than the strictest unscoped one, which the namespace's own alerts are about.
-_OTHERS: Final = f"unless max by {labels(_OF_QUOTA)} ({select(c.NAMESPACE_QUOTA_INFO)})"
-_SCOPED_RATIO: Final = f"{_SCOPED_GRANTED.all(_OF_QUOTA)} / ({_SCOPED_HARD.all(_OF_QUOTA)} > 0)"
+#: A single deployment makes a trend for a day, two make two steps; and what comes by day and goes by night is no more
+#: than yesterday. Only what grew in each part of the day goes on growing.
+_STILL_GROWS: Final = (_grew(" offset 6h"), _grew(" offset 12h", " offset 6h"), _grew(" offset 1d", " offset 12h"))
 
 
 # ---------------------------------------------------------------- texts
 
-
-def _said(measures: Measures, names: tuple[str, ...]) -> str:
-    """Return a template that says the figure of the alert's labels in its own unit."""
-    units = ("{{ .Value | humanize1024 }}B", "{{ .Value | humanize }} GPUs", "{{ .Value | humanize }} vGPUs")
-    figures = (f"max({metric.name}{matchers(names)})" for metric in measures)
-    return "".join(amount(figure, names, unit) for figure, unit in zip(figures, units, strict=True))
-
-
-_MEMORY: Final = c.CONTAINER_MEMORY_GRANTED
-_EACH: Final = f"max by (node, device_uuid, pod, container) ({_MEMORY.name}{matchers(NAMESPACE)})"
-#: Who holds most, where the node role is scraped, too.
-_HOLDERS: Final = sentence(
-    "Most memory is granted to", f"topk(3, sum by (pod) ({_EACH}) > 0)", NAMESPACE,
-    "{{ .Labels.pod }} ({{ .Value | humanize1024 }}B)",
-)  # fmt: skip
-AMOUNTS: Final = f"{_said(GRANTED, RESOURCE)} of {_said(HARD, RESOURCE)}"
-_SCOPED_AMOUNTS: Final = f"{_said(_SCOPED_GRANTED, _OF_QUOTA)} of {_said(_SCOPED_HARD, _OF_QUOTA)}"
+_AMOUNTS: Final = f"{told(GRANTED, RESOURCE, BARE)} of {told(HARD, RESOURCE, UNITS)}"
+_EACH_AMOUNTS: Final = f"{told(EACH_GRANTED, _OF_QUOTA, BARE)} of {told(EACH_HARD, _OF_QUOTA, UNITS)}"
+_HOLDERS: Final = holders()
 
 _NAMESPACE_QUERIES: Final = (
-    f'sort_desc(sum by (pod) (max by (node, device_uuid, pod, container) ({_MEMORY.name}{{namespace="NAMESPACE"}})))',
     f'{c.NAMESPACE_QUOTA_INFO.name}{{namespace="NAMESPACE"}}',
+    *(f"sort_desc({query})" for query in per_pod('{namespace="NAMESPACE"}')),
 )
 _NAMESPACE_COMMANDS: Final = (
     "kubectl get resourcequota -n NAMESPACE -o yaml",
@@ -83,14 +62,14 @@ _OF_NAMESPACES: Final = (
     Alert(
         name="VgpuQuotaAlmostFull",
         scope="tenant",
-        expr=joined(_ratio(), "> $threshold < 1"),
+        expr=joined(_RATIO, "> $threshold < 1"),
         wait="15m",
         severity="info",
         threshold=_ALMOST,
         summary="The vGPU quota of namespace {{ $labels.namespace }} is almost full.",
         description=(
             "Namespace {{ $labels.namespace }} was granted {{ $value | humanizePercentage }} of its quota of "
-            f"{{{{ $labels.resource }}}}: {AMOUNTS}.{_HOLDERS} Raise the quota or give grants back before a new pod "
+            f"{{{{ $labels.resource }}}}: {_AMOUNTS}.{_HOLDERS} Raise the quota or give grants back before a new pod "
             "is refused."
         ),
         meaning="Little of the namespace's quota is left; nothing is refused yet.",
@@ -107,24 +86,24 @@ _OF_NAMESPACES: Final = (
         scope="tenant",
         expr=joined(
             f"(predict_linear(({GRANTED.all(RESOURCE)})[1d:5m], $threshold) / ({HARD.all(RESOURCE)} > 0) > 1)",
-            f"and ({_ratio()} < 1)",
-            f"and ({_ratio(' offset 1d')})",
+            f"and ({_RATIO} < 1)",
+            *(f"and {grew}" for grew in _STILL_GROWS),
         ),
         wait="1h",
         severity="info",
         threshold=Threshold(86400, "seconds to look ahead", is_time=True),
         summary="The vGPU quota of namespace {{ $labels.namespace }} will soon be full.",
         description=(
-            "Namespace {{ $labels.namespace }} holds " + AMOUNTS + " of {{ $labels.resource }}. If it goes on as "
-            "since yesterday it will soon want {{ $value | humanizePercentage }} of its quota. Settle with the owner "
-            "whether to raise the quota."
+            "Namespace {{ $labels.namespace }} holds " + _AMOUNTS + " of {{ $labels.resource }}, and more every few "
+            "hours. If it goes on as since yesterday it will soon want {{ $value | humanizePercentage }} of its quota. "
+            "Settle with the owner whether to raise the quota or to bound what grows."
         ),
-        meaning="What the namespace is granted grows such that its quota will be full within a day.",
+        meaning=(
+            "What the namespace is granted has grown since yesterday and still grows, such that its quota will soon be "
+            "full. One deployment, however large, is no such growth."
+        ),
         impact="Nothing yet. Pods will be refused once it is full.",
-        queries=(
-            f'{c.NAMESPACE_GRANTED_MEMORY.name}{{namespace="NAMESPACE"}}',
-            f'delta({c.NAMESPACE_GRANTED_MEMORY.name}{{namespace="NAMESPACE"}}[1d])',
-        ),
+        queries=(GRANTED.shown(), HARD.shown()),
         commands=_NAMESPACE_COMMANDS,
         mitigation=(
             "See what grows: an autoscaler, a queue of jobs, a rollout that leaves old pods behind.",
@@ -134,13 +113,13 @@ _OF_NAMESPACES: Final = (
     Alert(
         name="VgpuQuotaFull",
         scope="tenant",
-        expr=joined(_ratio(), "== 1"),
+        expr=joined(_RATIO, "== 1"),
         wait="15m",
         severity="info",
         summary="The vGPU quota of namespace {{ $labels.namespace }} is full.",
         description=(
             f"Namespace {{{{ $labels.namespace }}}} was granted all of its quota of {{{{ $labels.resource }}}}: "
-            f"{AMOUNTS}.{_HOLDERS} That is legitimate; a rollout that starts new pods before old ones end will hang. "
+            f"{_AMOUNTS}.{_HOLDERS} That is legitimate; a rollout that starts new pods before old ones end will hang. "
             "Raise the quota if the namespace is meant to grow."
         ),
         meaning="The namespace was granted exactly what it may be granted.",
@@ -149,7 +128,10 @@ _OF_NAMESPACES: Final = (
         commands=_NAMESPACE_COMMANDS,
         mitigation=(
             "Nothing, if the namespace is meant to be full.",
-            "If a rollout hangs: set the Deployment's `maxSurge: 0`, or raise the quota by one pod.",
+            (
+                "If a rollout hangs: set the Deployment's `maxSurge: 0` and `maxUnavailable: 1`, or raise the quota by "
+                "one pod."
+            ),
             "Look for grants that nobody uses (`VgpuGrantIdle`).",
         ),
     ),
@@ -161,24 +143,23 @@ _OF_NAMESPACES: Final = (
         severity="warning",
         summary="Namespace {{ $labels.namespace }} was granted more than its vGPU quota.",
         description=(
-            "Namespace {{ $labels.namespace }} holds " + AMOUNTS + " of {{ $labels.resource }}, more than it may."
-            f"{_HOLDERS} Either the quota was lowered under running pods, or nobody enforces it: see whether "
-            "VgpuQuotaUnenforced or VgpuQuotaMisreadByHami fires, then raise the quota or delete pods."
+            "Namespace {{ $labels.namespace }} holds more {{ $labels.resource }} than it may: " + _AMOUNTS + "."
+            f"{_HOLDERS} Either the quota was lowered under running pods, or nobody enforces its key (memory and cores "
+            "need limits.*, numbers of vGPUs requests.*). Raise the quota or delete pods."
         ),
         meaning="The namespace holds more than its strictest quota allows, which admission should have refused.",
-        impact="This namespace takes what others were to have; its own pods will not start again once they end.",
-        queries=(
-            *_NAMESPACE_QUERIES,
-            f'{c.NAMESPACE_QUOTA_VIEW_MEMORY.name}{{namespace="NAMESPACE"}}',
-        ),
+        impact="This namespace takes what others were to have; its own pods may not start again once they end.",
+        queries=(*_NAMESPACE_QUERIES, VIEW.shown()),
         commands=(*_NAMESPACE_COMMANDS, "kubectl get resourcequota -n NAMESPACE --show-managed-fields -o yaml"),
         mitigation=(
             "Was the quota lowered (managedFields says when)? Then agree with the owner which pods go.",
             (
-                "Is the quota written with `requests.`? Kubernetes then counts a pod with two GPUs once, and HAMi does "
-                "not count at all: write it with `limits.`."
+                "Does nobody enforce it? HAMi enforces memory and cores under `limits.<resource>` only, Kubernetes "
+                "numbers of vGPUs under `requests.<resource>` only. Under `requests.nvidia.com/gpumem` Kubernetes "
+                "counts a container with two GPUs once. See `VgpuQuotaUnenforced`."
             ),
-            "Was it exceeded by an old pod of before the quota? It is right as soon as that pod ends.",
+            "Does HAMi go by another quota? See `VgpuQuotaMisreadByHami`. Up to 2.9 it takes a quota of 0 for none.",
+            "Are there pods of before the quota? It is right as soon as they end.",
         ),
     ),
 )
@@ -186,10 +167,7 @@ _OF_NAMESPACES: Final = (
 
 # ---------------------------------------------------------------- each other object by itself
 
-_SCOPED_QUERIES: Final = (
-    f'{c.QUOTA_GRANTED_MEMORY.name}{{namespace="NAMESPACE",quota="QUOTA"}}',
-    f'{c.QUOTA_MEMORY.name}{{namespace="NAMESPACE",quota="QUOTA"}}',
-)
+_SCOPED_QUERIES: Final = (EACH_GRANTED.shown(',quota="QUOTA"'), EACH_HARD.shown(',quota="QUOTA"'))
 _SCOPED_COMMANDS: Final = (
     "kubectl get resourcequota -n NAMESPACE QUOTA -o yaml",
     (
@@ -197,22 +175,20 @@ _SCOPED_COMMANDS: Final = (
         "DEADLINE:.spec.activeDeadlineSeconds,QOS:.status.qosClass"
     ),
 )
-_SCOPED_NOTE: Final = (
-    "It is a quota of some of the namespace's pods (scopes, or a scopeSelector), or one that is looser than another."
-)
+_SCOPED_NOTE: Final = "It is a quota of some of the namespace's pods (scopes, or a scopeSelector)."
 
 _OF_SCOPED: Final = (
     Alert(
         name="VgpuScopedQuotaAlmostFull",
         scope="tenant",
-        expr=joined(_SCOPED_RATIO, "> $threshold < 1", _OTHERS),
+        expr=joined(_EACH_RATIO, "> $threshold < 1", _UNLESS_SAID),
         wait="15m",
         severity="info",
         threshold=_ALMOST,
         summary="The quota {{ $labels.quota }} of namespace {{ $labels.namespace }} is almost full.",
         description=(
             "The pods that quota {{ $labels.namespace }}/{{ $labels.quota }} selects were granted "
-            f"{{{{ $value | humanizePercentage }}}} of its {{{{ $labels.resource }}}}: {_SCOPED_AMOUNTS}. Raise it or "
+            f"{{{{ $value | humanizePercentage }}}} of its {{{{ $labels.resource }}}}: {_EACH_AMOUNTS}. Raise it or "
             "give grants back before a new pod that it selects is refused."
         ),
         meaning=f"Little of one ResourceQuota is left. {_SCOPED_NOTE}",
@@ -224,13 +200,13 @@ _OF_SCOPED: Final = (
     Alert(
         name="VgpuScopedQuotaFull",
         scope="tenant",
-        expr=joined(_SCOPED_RATIO, "== 1", _OTHERS),
+        expr=joined(_EACH_RATIO, "== 1", _UNLESS_SAID),
         wait="15m",
         severity="info",
         summary="The quota {{ $labels.quota }} of namespace {{ $labels.namespace }} is full.",
         description=(
             "The pods that quota {{ $labels.namespace }}/{{ $labels.quota }} selects were granted all of its "
-            f"{{{{ $labels.resource }}}}: {_SCOPED_AMOUNTS}. That is legitimate; raise it if they are meant to grow."
+            f"{{{{ $labels.resource }}}}: {_EACH_AMOUNTS}. That is legitimate; raise it if they are meant to grow."
         ),
         meaning=f"The pods of one ResourceQuota hold exactly what it allows. {_SCOPED_NOTE}",
         impact="Running pods feel nothing. New pods that it selects wait or are refused.",
@@ -241,21 +217,24 @@ _OF_SCOPED: Final = (
     Alert(
         name="VgpuScopedQuotaExceeded",
         scope="tenant",
-        expr=joined(_SCOPED_GRANTED.all(_OF_QUOTA), f"> {_SCOPED_HARD.all(_OF_QUOTA)}", _OTHERS),
+        expr=joined(EACH_GRANTED.all(_OF_QUOTA), f"> {EACH_HARD.all(_OF_QUOTA)}", _UNLESS_SAID),
         wait="15m",
         severity="warning",
         summary="More was granted than quota {{ $labels.quota }} of namespace {{ $labels.namespace }} allows.",
         description=(
-            "The pods that quota {{ $labels.namespace }}/{{ $labels.quota }} selects hold " + _SCOPED_AMOUNTS + " of "
-            "{{ $labels.resource }}. HAMi knows no scopes, and Kubernetes does not count limits of accelerators, so it "
-            "may be that nobody enforces this quota: agree with the owner which pods go."
+            "The pods that quota {{ $labels.namespace }}/{{ $labels.quota }} selects hold more {{ $labels.resource }} "
+            "than it allows: " + _EACH_AMOUNTS + ". HAMi knows no scopes, and Kubernetes does not count limits.* keys, "
+            "so perhaps nobody enforces it: agree with the owner which pods go."
         ),
         meaning=f"The pods of one ResourceQuota hold more than it allows. {_SCOPED_NOTE}",
         impact="These pods take what the quota was to keep for others.",
         queries=_SCOPED_QUERIES,
         commands=_SCOPED_COMMANDS,
         mitigation=(
-            "HAMi ignores scopes: it takes each quota's figures for the whole namespace, the one changed last wins.",
+            (
+                "HAMi ignores scopes: a `limits.<resource>` key bounds the whole namespace, that of the quota changed "
+                "last. Kubernetes honours scopes, but counts `requests.<resource>` keys only."
+            ),
             "To bound a class of pods for certain, give them a namespace of their own with an unscoped quota.",
         ),
     ),

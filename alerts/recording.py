@@ -48,24 +48,28 @@ def tenants() -> Recording:
     """Who owns a namespace.
 
     What was said last serves on while nobody says anything (the quota role is away, the namespace was deleted) and
-    accounts of the last hour need it. One series for each namespace, whatever two replicas say while a label changes:
-    two would break every join.
+    accounts of the last hour need it; what the namespace's label said does so for a day before its pods are asked, so
+    that nobody's bills move while the quota role is upgraded. One series for each namespace, whatever two replicas say
+    while a label changes: two would break every join.
     """
     names, on = labels((*NAMESPACE, "tenant")), f"on {labels(NAMESPACE)}"
+    of_label = select(c.NAMESPACE_INFO, window="[1d]")
     of_tenants = select(c.CONTAINER_INFO, 'tenant!=""')
     of_one = f"count by {labels(NAMESPACE)} (group by {names} ({select(c.CONTAINER_INFO)})) == 1"
     seen = f"group by {labels(NAMESPACE)} (last_over_time({select(c.NAMESPACE_MEMORY_GRANTED, window='[1h]')}))"
     expression = joined(
         f"topk by {labels(NAMESPACE)} (1,",
         f"  {once(c.NAMESPACE_INFO)}",
+        f"  or {on} ({TENANT} and on {names} last_over_time({of_label}) and {on} {seen})",
         f"  or {on} (max by {names} ({of_tenants}) and {on} ({of_one}))",
         f"  or {on} ({TENANT} and {on} {seen})",
         f'  or {on} label_replace({seen}, "tenant", "$1", "namespace", "(.+)")',
         ")",
     )
     about = (
-        "Always 1; the tenant of each namespace: by the namespace's label, else by its pods' if all say the same, else "
-        "what was known last, else its own name. Works without the quota role."
+        "Always 1; the tenant of each namespace: by the namespace's label (for a day after the quota role last told "
+        "it), else by its pods' if all say the same, else what was known last, else its own name. Works without the "
+        "quota role."
     )
     return Recording(TENANT, expression, about, "none", ("namespace", "tenant"))
 

@@ -4,48 +4,87 @@ from __future__ import annotations
 
 from typing import Final
 
-from alerts.promql import DEVICE, POD, joined, labels, once, rate_once, select
+from alerts.promql import CONTAINER, DEVICE, POD, joined, labels, once, rate_once, select
 from alerts.rules import Alert, Threshold
+from alerts.sight import NAMES, REGIONS, seen, seen_once
+from alerts.templates import amount, matchers
 from exporter import catalogue as c
 
 _USED: Final = once(c.CONTAINER_MEMORY_USED)
 _GRANTED: Final = once(c.CONTAINER_MEMORY_GRANTED)
 _LIMIT: Final = once(c.CONTAINER_MEMORY_LIMIT)
+_COUNTED: Final = once(c.CONTAINER_MEMORY_COUNTED)
 #: Of a pod as a whole: where nothing says which container has the grant, it stands under container="".
 _POD_USED: Final = f"sum by {labels(POD)} ({_USED})"
 _POD_GRANTED: Final = once(c.CONTAINER_MEMORY_GRANTED, 'container=""', POD)
+_ON_POD: Final = f"on {labels(POD)}"
 _ON_DEVICE: Final = f"on {labels(DEVICE)}"
 
-_WHO: Final = (
+WHO: Final = (
     "{{ $labels.namespace }}/{{ $labels.pod }}{{ with $labels.container }} (container {{ . }}){{ end }} on GPU "
     "{{ $labels.device_uuid }} of node {{ $labels.node }}"
 )
-_POD_LABELS: Final = '{namespace="NAMESPACE",pod="POD"}'
+POD_LABELS: Final = '{namespace="NAMESPACE",pod="POD"}'
 _QUERIES: Final = (
-    f"{c.CONTAINER_MEMORY_USED.name}{_POD_LABELS}",
-    f"{c.CONTAINER_MEMORY_GRANTED.name}{_POD_LABELS}",
-    f"{c.CONTAINER_MEMORY_COUNTED.name}{_POD_LABELS}",
+    f"{c.CONTAINER_MEMORY_USED.name}{POD_LABELS}",
+    f"{c.CONTAINER_MEMORY_GRANTED.name}{POD_LABELS}",
+    f"{c.CONTAINER_MEMORY_COUNTED.name}{POD_LABELS}",
 )
 _NEIGHBOURS: Final = (
     f'sort_desc(max by (namespace, pod, container) ({c.CONTAINER_MEMORY_USED.name}{{device_uuid="GPU"}}))'
 )
-_IN_POD: Final = "kubectl exec -n NAMESPACE POD -c CONTAINER -- "
-_ENVIRONMENT: Final = f"{_IN_POD}env | grep -E 'CUDA|NVIDIA|LD_PRELOAD|GPU_CORE'"
-_PRELOAD: Final = f"{_IN_POD}cat /etc/ld.so.preload"
+IN_POD: Final = "kubectl exec -n NAMESPACE POD -c CONTAINER -- "
+ENVIRONMENT: Final = f"{IN_POD}env | grep -E 'CUDA|NVIDIA|LD_PRELOAD|GPU_CORE'"
+#: Lists processes; many images have no `ps`.
+_PROCESSES: Final = IN_POD + """sh -c 'for p in /proc/[0-9]*; do echo $p $(tr "\\0" " " <$p/cmdline); done'"""
 
+# ---------------------------------------------------------------- memory: near the limit, or over the grant
 
-def _rate_of_containers() -> str:
-    """GPU shares over 5 minutes; the gauge of 60 s is too short to accuse anybody."""
-    return rate_once(c.CONTAINER_CORE_BUSY)
+#: Where libvgpu counts nothing it is the grant that counts; that it is the exporter who does not see it is no reason.
+_SEEN_USED: Final = seen_once(c.CONTAINER_MEMORY_USED, REGIONS)
+_POD_SEEN_USED: Final = f"sum by {labels(POD)} ({_SEEN_USED})"
+_OF_LIMIT: Final = f"{c.CONTAINER_MEMORY_LIMIT.name}{matchers(CONTAINER)}"
+_OF_GRANT: Final = f"{c.CONTAINER_MEMORY_GRANTED.name}{matchers(CONTAINER)}"
+_BYTES: Final = " of {{ .Value | humanize1024 }}B"
+_LIMIT_SAID: Final = amount(f"max({_OF_LIMIT} or {_OF_GRANT})", (*CONTAINER, *CONTAINER), _BYTES)
+_GRANT_SAID: Final = amount(f"max({_OF_GRANT})", CONTAINER, _BYTES)
 
+# ---------------------------------------------------------------- cores
 
 _CORE_GRANTED: Final = once(c.CONTAINER_CORE_GRANTED)
-#: Containers that compute on a GPU and that HAMi knows of: it lifts the limit of one that is alone.
-_ACTIVE: Final = (
-    f"count by {labels(DEVICE)} ({_rate_of_containers()} > 0.01 unless {_GRANTED} == 0) > 1"  # 1 % of a GPU
+_POD_CORE_GRANTED: Final = once(c.CONTAINER_CORE_GRANTED, 'container=""', POD)
+_CORES_SAID: Final = amount(
+    f"max({c.CONTAINER_CORE_GRANTED.name}{matchers(CONTAINER)})",
+    CONTAINER,
+    ", and was granted {{ .Value | humanizePercentage }}",
 )
-_IDLE: Final = once(c.CONTAINER_LAST_ACTIVE)
-_POD_IDLE: Final = f"max by {labels(POD)} ({select(c.CONTAINER_LAST_ACTIVE)})"
+#: GPU shares over 5 minutes; the gauge of 60 s is too short to accuse anybody.
+_BUSY: Final = rate_once(c.CONTAINER_CORE_BUSY)
+_POD_BUSY: Final = f"sum by {labels(POD)} ({_BUSY})"
+#: Who computes on a GPU (1 % of it) and whom HAMi knows of: it lifts the limit of one that is alone.
+_ACTIVE: Final = f"count by {labels(DEVICE)} ({_BUSY} > 0.01 unless {_GRANTED} == 0) > 1"
+_PODS_ACTIVE: Final = f"count by {labels(DEVICE)} (sum by {labels(POD)} ({_BUSY} unless {_GRANTED} == 0) > 0.01) > 1"
+
+
+def _allowed(granted: str) -> str:
+    return f"(({granted} > 0) + clamp_min(({granted} > 0) * $threshold, 0.05))"
+
+
+# ---------------------------------------------------------------- idle
+
+
+def _standing_still(by: tuple[str, ...]) -> str:
+    """Return when each computed last, of those for whom that was two hours ago what it is now.
+
+    It was not for who is younger, who was created anew, or whom nobody saw then.
+    """
+    then = select(c.CONTAINER_LAST_ACTIVE, window=" offset 2h")
+    return f"max by {labels(by)} ({seen(c.CONTAINER_LAST_ACTIVE, NAMES)}) == max by {labels(by)} ({then})"
+
+
+_OBSERVED: Final = rate_once(c.DEVICE_OBSERVED, "2h")
+#: Time of which nobody knows whose it was, an MPS server's for its clients among it: it may be of who seems to idle.
+_UNKNOWN: Final = rate_once(c.DEVICE_CORE_UNATTRIBUTED, "2h", 'reason!="host"')
 
 ALERTS: Final = (
     Alert(
@@ -53,23 +92,33 @@ ALERTS: Final = (
         scope="tenant",
         expr=joined(
             "(",
-            f"  {once(c.CONTAINER_MEMORY_COUNTED)} / ({_LIMIT} > 0)",
-            f"  or {_USED} / ({_GRANTED} > 0)",
+            f"  {_COUNTED} / ({_LIMIT} > 0)",
+            f"  or ({_SEEN_USED} / ({_GRANTED} > 0) unless {_COUNTED})",
+            f"  or ({_POD_SEEN_USED} / ({_POD_GRANTED} > 0) unless {_ON_POD} {_COUNTED})",
             ")",
-            "> $threshold <= 1",
+            "> $threshold",
+            # One state, one alert: over the grant, or without one, it is VgpuMemoryOverGrant or VgpuUngrantedUse.
+            f"unless {_USED} > {_GRANTED}",
+            f"unless {_ON_POD} {_POD_USED} > {_POD_GRANTED}",
         ),
         wait="5m",
         severity="warning",
         threshold=Threshold(0.95, "share of the limit that libvgpu counts as used, of the grant where it is not known"),
-        summary="{{ $labels.namespace }}/{{ $labels.pod }} is close to its GPU memory limit.",
-        description=(
-            f"{_WHO} uses {{{{ $value | humanizePercentage }}}} of its memory limit. Its next allocation may fail with "
-            "an out-of-memory error: grant it more, or make the model take less. A server that reserves memory on "
-            "purpose may stay here for good."
+        summary=(
+            "{{ $labels.namespace }}/{{ $labels.pod }} is {{ if gt $value 1.0 }}above{{ else }}close to{{ end }} its "
+            "GPU memory limit."
         ),
-        meaning="The container has nearly reached the memory limit that libvgpu enforces.",
+        description=(
+            f"{WHO} uses {{{{ $value | humanizePercentage }}}} of its memory limit{_LIMIT_SAID}. Its next allocation "
+            "may fail with an out-of-memory error: grant it more, or make the model take less. A server that reserves "
+            "memory on purpose may stay here for good."
+        ),
+        meaning=(
+            "The container has nearly reached the memory limit that libvgpu enforces, or exceeds it by its own count. "
+            "Who holds more than was granted has `VgpuMemoryOverGrant` instead."
+        ),
         impact="Its next CUDA allocation may fail: requests end in errors, or the process dies. Others feel nothing.",
-        queries=(*_QUERIES, f"{c.CONTAINER_MEMORY_LIMIT.name}{_POD_LABELS}"),
+        queries=(*_QUERIES, f"{c.CONTAINER_MEMORY_LIMIT.name}{POD_LABELS}"),
         commands=("kubectl logs -n NAMESPACE POD -c CONTAINER --tail=100 | grep -iE 'out of memory|OOM'",),
         mitigation=(
             (
@@ -77,6 +126,7 @@ ALERTS: Final = (
                 "this alert's threshold."
             ),
             "Else raise the grant (`nvidia.com/gpumem`) and recreate the pod, or take a smaller batch or context.",
+            "Above the limit: libvgpu let it happen (several processes at once, CUDA contexts); it refuses the next.",
         ),
     ),
     Alert(
@@ -94,15 +144,14 @@ ALERTS: Final = (
         threshold=Threshold(1, "share of the grant that the driver lists as used"),
         summary="{{ $labels.namespace }}/{{ $labels.pod }} uses more GPU memory than it was granted.",
         description=(
-            f"{_WHO} uses {{{{ $value | humanizePercentage }}}} of its memory grant. See whether "
-            f"VgpuEnforcementEscaped "
-            "fires: then processes run outside HAMi's limit and must end. Otherwise it is what libvgpu does not count "
-            "(CUDA contexts): grant a little more."
+            f"{WHO} uses {{{{ $value | humanizePercentage }}}} of its memory grant{_GRANT_SAID}. See whether "
+            "VgpuEnforcementEscaped fires: then processes run outside HAMi's limit and must end. Otherwise it is what "
+            "libvgpu does not count (CUDA contexts): grant a little more."
         ),
         meaning="By the driver's own list the container holds more memory than the scheduler gave it.",
         impact="A neighbour that uses no more than its own grant can run out of memory.",
-        queries=(*_QUERIES, f"{c.CONTAINER_MEMORY_UNCOUNTED.name}{_POD_LABELS}", _NEIGHBOURS),
-        commands=(_ENVIRONMENT, f"{_IN_POD}ps aux"),
+        queries=(*_QUERIES, f"{c.CONTAINER_MEMORY_UNCOUNTED.name}{POD_LABELS}", _NEIGHBOURS),
+        commands=(ENVIRONMENT, _PROCESSES),
         mitigation=(
             "Uncounted above 0: go to `VgpuEnforcementEscaped`.",
             (
@@ -117,29 +166,34 @@ ALERTS: Final = (
         scope="tenant",
         expr=joined(
             "(",
-            f"  {_rate_of_containers()}",
-            f"  > (({_CORE_GRANTED} > 0) + clamp_min(({_CORE_GRANTED} > 0) * $threshold, 0.05))",
+            f"  {_BUSY}",
+            f"  > {_allowed(_CORE_GRANTED)}",
+            f"  and {_ON_DEVICE} ({_ACTIVE})",
             ")",
-            f"and {_ON_DEVICE} ({_ACTIVE})",
+            "or (",
+            f"  {_POD_BUSY}",
+            f"  > {_allowed(_POD_CORE_GRANTED)}",
+            f"  and {_ON_DEVICE} ({_PODS_ACTIVE})",
+            ")",
         ),
         wait="10m",
         severity="warning",
         threshold=Threshold(0.25, "share of the grant by which use may exceed it (5 points of a GPU at least)"),
         summary="{{ $labels.namespace }}/{{ $labels.pod }} uses more GPU cores than it was granted.",
         description=(
-            f"{_WHO} computes {{{{ $value | humanizePercentage }}}} of the time, clearly more than its grant, while "
-            "others are active there, so that HAMi should limit it. See whether VgpuHamiCoreBlind or "
-            "VgpuCoreGrantOutdated fires; then recreate the pod."
+            f"{WHO} computes {{{{ $value | humanizePercentage }}}} of the time{_CORES_SAID}, while others are active "
+            "there, so that HAMi should limit it. See whether VgpuHamiCoreBlind or VgpuCoreGrantOutdated fires; then "
+            "recreate the pod."
         ),
         meaning="The container takes clearly more of the GPU's time than granted, and is not alone on the GPU.",
         impact="Neighbours compute slower than they were promised.",
         queries=(
-            f"max by (container) (rate({c.CONTAINER_CORE_BUSY.name}{_POD_LABELS}[5m]))",
-            f"{c.CONTAINER_CORE_GRANTED.name}{_POD_LABELS}",
-            f"{c.CONTAINER_CORE_LIMIT.name}{_POD_LABELS}",
+            f"max by (device_uuid, container) (rate({c.CONTAINER_CORE_BUSY.name}{POD_LABELS}[5m]))",
+            f"{c.CONTAINER_CORE_GRANTED.name}{POD_LABELS}",
+            f"{c.CONTAINER_CORE_LIMIT.name}{POD_LABELS}",
             f'sort_desc(max by (namespace, pod) (rate({c.CONTAINER_CORE_BUSY.name}{{device_uuid="GPU"}}[5m])))',
         ),
-        commands=(_ENVIRONMENT,),
+        commands=(ENVIRONMENT,),
         mitigation=(
             "`GPU_CORE_UTILIZATION_POLICY=disable` in its environment switches the limit off: remove it.",
             "Core limit and grant differ: recreate the pod, so that libvgpu starts with the new limit.",
@@ -147,43 +201,6 @@ ALERTS: Final = (
                 "libvgpu limits by slowing kernel launches: a few long kernels slip through. Then cores are no fence; "
                 "give such a workload a GPU of its own."
             ),
-        ),
-    ),
-    Alert(
-        name="VgpuEnforcementEscaped",
-        scope="tenant",
-        expr=joined(once(c.CONTAINER_PROCESSES_UNCOUNTED), "> $threshold"),
-        wait="5m",
-        severity="warning",
-        threshold=Threshold(0, "processes that may run outside libvgpu"),
-        summary="Processes of {{ $labels.namespace }}/{{ $labels.pod }} use the GPU outside HAMi's limits.",
-        description=(
-            f"{_WHO} has {{{{ $value | humanize }}}} GPU process(es) that libvgpu does not know, so that no limit "
-            f"holds "
-            "for them: a login by SSH, a static binary, or CUDA_DISABLE_CONTROL. Find out which, end them, and have "
-            "them started with HAMi's environment."
-        ),
-        meaning="The driver lists processes of the container that libvgpu never saw: they are limited by nothing.",
-        impact="They can take the whole GPU's memory and time; neighbours run out of memory or slow down.",
-        queries=(
-            f"{c.CONTAINER_PROCESSES_UNCOUNTED.name}{_POD_LABELS}",
-            f"{c.CONTAINER_MEMORY_UNCOUNTED.name}{_POD_LABELS}",
-        ),
-        commands=(
-            f"{_IN_POD}ps aux",
-            _PRELOAD,
-            (
-                f"{_IN_POD}sh -c 'for p in /proc/[0-9]*; do grep -qs nvidia $p/maps && ! grep -q libvgpu $p/maps && "
-                'echo $p $(tr "\\0" " " <$p/cmdline); done\''
-            ),
-        ),
-        mitigation=(
-            "The last command lists processes that map the driver but not libvgpu. End them, or ask the owner to.",
-            (
-                "SSH sessions and cron jobs lose the pod's environment: pass `LD_PRELOAD` and `CUDA_DEVICE_*` on, e.g. "
-                "through `/etc/environment`, or see that `/etc/ld.so.preload` is mounted."
-            ),
-            "`CUDA_DISABLE_CONTROL=true` was set by the owner: remove it; an admission policy can forbid it.",
         ),
     ),
     Alert(
@@ -195,16 +212,16 @@ ALERTS: Final = (
         threshold=Threshold(0, "bytes that may be used without a grant"),
         summary="{{ $labels.namespace }}/{{ $labels.pod }} uses a GPU that it was not granted.",
         description=(
-            f"{_WHO} holds {{{{ $value | humanize1024 }}}}B of GPU memory, and was granted nothing there. It sees GPUs "
+            f"{WHO} holds {{{{ $value | humanize1024 }}}}B of GPU memory, and was granted nothing there. It sees GPUs "
             "by its image's NVIDIA_VISIBLE_DEVICES or as a privileged container: make it ask for a vGPU, or set "
             "NVIDIA_VISIBLE_DEVICES=void."
         ),
         meaning="A container that asked for no vGPU on this GPU uses its memory, past scheduler, limits and quota.",
         impact="Nobody planned for this memory: tenants who were granted it can run out of it.",
-        queries=(_QUERIES[0], f"{c.CONTAINER_INFO.name}{_POD_LABELS}", _NEIGHBOURS),
+        queries=(_QUERIES[0], f"{c.CONTAINER_INFO.name}{POD_LABELS}", _NEIGHBOURS),
         commands=(
             "kubectl get pod -n NAMESPACE POD -o jsonpath='{.spec.containers[*].resources}{.metadata.annotations}'",
-            _ENVIRONMENT,
+            ENVIRONMENT,
         ),
         mitigation=(
             "No accelerator in its resources: add one, or set `NVIDIA_VISIBLE_DEVICES=void` in its environment.",
@@ -220,25 +237,30 @@ ALERTS: Final = (
         scope="tenant",
         expr=joined(
             "(",
-            f"  (time() - {_IDLE} and {_GRANTED} > 0)",
-            f"  or (time() - {_POD_IDLE} and {_POD_GRANTED} > 0)",
+            f"  (time() - ({_standing_still(CONTAINER)}) and {_GRANTED} > 0)",
+            f"  or (time() - ({_standing_still(POD)}) and {_POD_GRANTED} > 0)",
             ")",
             "> $threshold",
-            f"and {_ON_DEVICE} ({rate_once(c.DEVICE_OBSERVED)} > 0.5)",
+            f"and {_ON_DEVICE} ({_OBSERVED} > 0.9)",
+            f"unless {_ON_DEVICE} ({_UNKNOWN} > 0.01)",
         ),
         wait="15m",
         severity="info",
         threshold=Threshold(7200, "seconds without SM time", is_time=True),
         summary="{{ $labels.namespace }}/{{ $labels.pod }} holds a vGPU that it does not use.",
         description=(
-            f"{_WHO} has not computed for {{{{ $value | humanizeDuration }}}}, and holds its grant meanwhile. If "
-            f"nobody "
-            "needs it, delete the pod or scale it down; it frees memory, cores and quota for others at once."
+            f"{WHO} has not computed for {{{{ $value | humanizeDuration }}}}, and holds its grant meanwhile. If "
+            "nobody needs it, delete the pod or scale it down; it frees memory, cores and quota for others at once."
         ),
-        meaning="A granted vGPU has had no SM time for hours (counted from the exporter's start at the earliest).",
+        meaning=(
+            "A granted vGPU has had no SM time for hours. Not to be seen is not to idle: it is said only of a "
+            "container that was there two hours ago, on a GPU that was watched for nearly all of them and whose time "
+            "had owners (with MPS it has none). So a threshold below two hours changes nothing; whether it was watched "
+            "before them, a higher one does not ask."
+        ),
         impact="Its owner, nothing. Others wait for what lies idle.",
         queries=(
-            f"time() - {c.CONTAINER_LAST_ACTIVE.name}{_POD_LABELS}",
+            f"time() - {c.CONTAINER_LAST_ACTIVE.name}{POD_LABELS}",
             *_QUERIES[:2],
             "topk(10, namespace:vgpu_memory_waste_bytes:sum)",
         ),
@@ -247,80 +269,6 @@ ALERTS: Final = (
             "A notebook or a login pod: ask its owner, or let the platform cull idle notebooks.",
             "A model that nobody asks: scale it to zero.",
             "A standby that must stay warm: silence this alert for it.",
-        ),
-    ),
-    Alert(
-        name="VgpuMemoryGrantOutdated",
-        scope="tenant",
-        expr=joined(f"abs({_LIMIT} - ({_GRANTED} > 0))", "> $threshold"),
-        wait="15m",
-        severity="warning",
-        threshold=Threshold(2**20, "bytes by which limit and grant may differ"),
-        summary="{{ $labels.namespace }}/{{ $labels.pod }} has another memory limit than it was granted.",
-        description=(
-            f"In {_WHO} libvgpu enforces a memory limit that is {{{{ $value | humanize1024 }}}}B away from the grant: "
-            "the container started on an older grant, or somebody changed CUDA_DEVICE_MEMORY_LIMIT. Recreate the pod."
-        ),
-        meaning="What libvgpu enforces is not what the scheduler granted.",
-        impact="A limit above the grant takes from neighbours; one below it takes from the tenant.",
-        queries=(f"{c.CONTAINER_MEMORY_LIMIT.name}{_POD_LABELS}", f"{c.CONTAINER_MEMORY_GRANTED.name}{_POD_LABELS}"),
-        commands=(
-            _ENVIRONMENT,
-            "kubectl get pod -n NAMESPACE POD -o jsonpath='{.metadata.annotations}'",
-        ),
-        mitigation=(
-            "Compare `CUDA_DEVICE_MEMORY_LIMIT` in the container with `hami.io/vgpu-devices-allocated` on the pod.",
-            "Was HAMi's memory scaling changed? Older pods keep their limit until they are recreated.",
-            "Does the image or an entrypoint set the variable? Then the owner changed it: ask why.",
-        ),
-    ),
-    Alert(
-        name="VgpuCoreGrantOutdated",
-        scope="tenant",
-        expr=joined(f"abs({once(c.CONTAINER_CORE_LIMIT)} - ({_CORE_GRANTED} > 0))", "> $threshold"),
-        wait="15m",
-        severity="warning",
-        threshold=Threshold(0.005, "share of a GPU by which limit and grant may differ"),
-        summary="{{ $labels.namespace }}/{{ $labels.pod }} has another core limit than it was granted.",
-        description=(
-            f"In {_WHO} libvgpu enforces a core limit that is {{{{ $value | humanizePercentage }}}} of a GPU away from "
-            "the grant: the container started on an older grant, or somebody changed CUDA_DEVICE_SM_LIMIT. Recreate "
-            "the pod."
-        ),
-        meaning="The share of cores that libvgpu enforces is not what the scheduler granted.",
-        impact="A limit above the grant slows neighbours down; one below it slows the tenant down.",
-        queries=(f"{c.CONTAINER_CORE_LIMIT.name}{_POD_LABELS}", f"{c.CONTAINER_CORE_GRANTED.name}{_POD_LABELS}"),
-        commands=(_ENVIRONMENT, "kubectl get pod -n NAMESPACE POD -o jsonpath='{.metadata.annotations}'"),
-        mitigation=("As for `VgpuMemoryGrantOutdated`; the variable is `CUDA_DEVICE_SM_LIMIT`, in percent.",),
-    ),
-    Alert(
-        name="VgpuHamiCoreBlind",
-        scope="tenant",
-        expr=joined(once(c.CONTAINER_HAMI_CORE_BLIND), "== 1"),
-        wait="10m",
-        severity="warning",
-        summary="libvgpu watches no process of {{ $labels.namespace }}/{{ $labels.pod }}.",
-        description=(
-            f"In {_WHO} none of the host PIDs that libvgpu believes in is one of the container's processes: its core "
-            "limit does nothing. Recreate the pod; if it comes back, the library cannot find its own host PID on this "
-            "node."
-        ),
-        meaning="libvgpu has the wrong host PIDs for this container, so it cannot see how much of the GPU it takes.",
-        impact="The core limit does nothing: neighbours may compute slower. The memory limit still holds.",
-        queries=(
-            f"{c.CONTAINER_HAMI_CORE_BLIND.name}{_POD_LABELS}",
-            (
-                f"sum by (node) (max by (node, device_uuid, namespace, pod, container) "
-                f"({c.CONTAINER_HAMI_CORE_BLIND.name}))"
-            ),
-        ),
-        commands=("kubectl logs -n NAMESPACE POD -c CONTAINER | grep -i 'HAMI-core' | tail -20", _PRELOAD),
-        mitigation=(
-            "One container: recreate its pod.",
-            (
-                "All containers of a node: libvgpu finds its host PID through NVML and fails in nested containers and "
-                "with some drivers. Compare HAMi's version and the driver's with those of nodes that are well."
-            ),
         ),
     ),
 )

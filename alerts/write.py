@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import yaml
 from typing_extensions import override
 
+from alerts import dashboard_links
 from alerts.rules import Alert
 
 if TYPE_CHECKING:
@@ -14,9 +15,17 @@ if TYPE_CHECKING:
 
     from alerts.rules import Group, Recording
 
-#: Where `runbook_url` points: the chart sets the address that its users can reach.
-RUNBOOK: Final = "RUNBOOK.md"
 _NOTE: Final = "# Written by `python -m alerts` from alerts/*.py: do not edit.\n"
+
+
+class Addresses(NamedTuple):
+    """What `runbook_url` and `dashboard_url` begin with; the chart sets the addresses that its users can reach."""
+
+    runbook: str = "RUNBOOK.md"
+    grafana: str = ""
+
+
+_HERE: Final = Addresses()
 
 
 class _Dumper(yaml.SafeDumper):
@@ -39,12 +48,12 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def rule_file(groups: Iterable[Group], runbook: str = RUNBOOK) -> str:
-    """Return a file that Prometheus loads; `runbook` is the address that `runbook_url` begins with."""
-    return _dumped({"groups": [_group(group, runbook) for group in groups]})
+def rule_file(groups: Iterable[Group], addresses: Addresses = _HERE) -> str:
+    """Return a file that Prometheus loads."""
+    return _dumped({"groups": [_group(group, addresses) for group in groups]})
 
 
-def manifest(groups: Iterable[Group], runbook: str = RUNBOOK) -> str:
+def manifest(groups: Iterable[Group], addresses: Addresses = _HERE) -> str:
     """Return the same as an object of the Prometheus operator."""
     return _dumped(
         {
@@ -54,7 +63,7 @@ def manifest(groups: Iterable[Group], runbook: str = RUNBOOK) -> str:
                 "name": "vgpu-tenant-exporter",
                 "labels": {"app.kubernetes.io/name": "vgpu-tenant-exporter"},
             },
-            "spec": {"groups": [_group(group, runbook) for group in groups]},
+            "spec": {"groups": [_group(group, addresses) for group in groups]},
         }
     )
 
@@ -63,14 +72,14 @@ def chart_data(groups: Iterable[Group]) -> str:
     """Return what the chart makes its PrometheusRule of.
 
     `alerts` are the defaults of its values: whether on, for, severity and threshold by name; `groups` are the rules
-    with `$threshold` still in their expressions, and as `runbook_url` the anchor alone.
+    with `$threshold` still in their expressions, and addresses without their beginnings.
     """
     groups = list(groups)
     alerts = [rule for group in groups for rule in group.rules if isinstance(rule, Alert)]
     return _dumped(
         {
             "alerts": {alert.name: _defaults(alert) for alert in alerts},
-            "groups": [_group(group, "", filled=False) for group in groups],
+            "groups": [_group(group, Addresses("", ""), filled=False) for group in groups],
         }
     )
 
@@ -85,9 +94,9 @@ def _defaults(alert: Alert) -> dict[str, object]:
     return values
 
 
-def _group(group: Group, runbook: str, *, filled: bool = True) -> dict[str, object]:
+def _group(group: Group, addresses: Addresses, *, filled: bool = True) -> dict[str, object]:
     rules = [
-        _alert(rule, runbook, filled=filled) if isinstance(rule, Alert) else _recording(rule) for rule in group.rules
+        _alert(rule, addresses, filled=filled) if isinstance(rule, Alert) else _recording(rule) for rule in group.rules
     ]
     return {"name": group.name, "interval": group.interval, "rules": rules}
 
@@ -96,7 +105,7 @@ def _recording(rule: Recording) -> dict[str, object]:
     return {"record": rule.name, "expr": rule.expr}
 
 
-def _alert(alert: Alert, runbook: str, *, filled: bool) -> dict[str, object]:
+def _alert(alert: Alert, addresses: Addresses, *, filled: bool) -> dict[str, object]:
     return {
         "alert": alert.name,
         "expr": alert.filled if filled else alert.expr,
@@ -105,7 +114,8 @@ def _alert(alert: Alert, runbook: str, *, filled: bool) -> dict[str, object]:
         "annotations": {
             "summary": alert.summary,
             "description": alert.description,
-            "runbook_url": f"{runbook}#{alert.anchor}",
+            "runbook_url": f"{addresses.runbook}#{alert.anchor}",
+            "dashboard_url": f"{addresses.grafana}{dashboard_links.path(alert)}",
         },
     }
 

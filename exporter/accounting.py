@@ -111,13 +111,18 @@ class Accounting:
         for pair in joined.pairs:
             key = (pair.uuid, pair.owner)
             if key not in self._pairs:
-                self._pairs[key] = _Pair(born=self._clock_before(pair, clocks), last_active=self._started)
+                self._pairs[key] = _Pair(self._clock_before(pair, clocks), last_active=self._wall_before(pair))
             self._namespace(pair.uuid, pair.owner.namespace)
 
     def _clock_before(self, pair: PairUse, clocks: Mapping[str, float]) -> float:
         """Return where a new pair's observation begins: the window being booked now is its first."""
         device = self._devices.get(pair.uuid)
         return device.reading.clock if device else clocks.get(pair.uuid, 0.0)
+
+    def _wall_before(self, pair: PairUse) -> float:
+        """Return since when a new pair can be said to be idle: not since before it was there."""
+        device = self._devices.get(pair.uuid)
+        return device.reading.wall if device else self._started
 
     def _namespace(self, uuid: str, namespace: str) -> _Namespace:
         return self._namespaces.setdefault((uuid, namespace), _Namespace())

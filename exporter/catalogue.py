@@ -260,7 +260,7 @@ CONTAINER_HAMI_CORE_BLIND = Metric(
 )
 CONTAINER_LAST_ACTIVE = Metric(
     "container_last_active", Unit.TIMESTAMP, OnDevice,
-    "When the driver last saw SM time of the container; the exporter's start if never.",
+    "When the driver last saw SM time of the container; if never, when the exporter first saw it.",
 )
 CONTAINER_LAST_KERNEL = Metric(
     "container_last_kernel", Unit.TIMESTAMP, OnDevice,

@@ -172,8 +172,17 @@ def test_the_mean_forgets_what_is_older_than_a_minute() -> None:
     assert only_pair(books.tick({})).utilization == 0
 
 
+def test_a_container_that_came_later_is_not_idle_since_before_it_came() -> None:
+    """Until SM time is seen it is idle since the reading before it appeared, not since the exporter's start."""
+    books = Books()
+    books.tick(names=names())
+    books.tick(names=names())
+
+    assert only_pair(books.tick()).last_active == 1000.0 + 101
+
+
 def test_last_active_is_the_last_sm_time_else_the_start() -> None:
-    """Last active is the exporter's start until SM time is seen, then the time of the reading that saw it."""
+    """Of a container that was there first, last active is the exporter's start until SM time is seen."""
     books = Books()
     assert only_pair(books.tick()).last_active == STARTED
     seen = only_pair(books.tick({7: 0.1})).last_active

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from alerts.promql import increase_once, once, rate_once, scaled, scaled_expression, select
+from alerts.promql import DEVICE, increase_once, integral_once, once, rate_once, scaled, scaled_expression, select
 from exporter import catalogue as c
 
 
@@ -28,6 +28,22 @@ def test_an_increase_adds_up_instances_and_chooses_between_jobs() -> None:
         "max by (cluster, node, device_uuid, job, instance) ("
         "increase(vgpu_device_observed_seconds_total[1h]))))"
     )
+
+
+def test_a_gauge_is_added_up_as_a_counter_increases() -> None:
+    """So both sides of an account see the same scrapes; each step counts for its own length."""
+    assert integral_once("vgpu_device_up", DEVICE) == (
+        "max by (cluster, node, device_uuid) ("
+        "sum by (cluster, node, device_uuid, job) ("
+        "max by (cluster, node, device_uuid, job, instance) ("
+        "15 * sum_over_time(vgpu_device_up[1h:15s]))))"
+    )
+
+
+def test_a_faster_gauge_adds_up_to_as_much_less() -> None:
+    """A step of an eighth of a second counts for an eighth of a second."""
+    assert scaled_expression("15 * sum_over_time(a[1h:15s])", 120) == "0.125 * sum_over_time(a[30s:125ms])"
+    assert scaled_expression("15 * sum_over_time(a[1h:15s])", 1) == "15 * sum_over_time(a[1h:15s])"
 
 
 def test_a_selector_leaves_out_overwritten_namespaces() -> None:

@@ -8,7 +8,7 @@ import yaml
 
 from alerts import book
 from alerts.rules import THRESHOLD
-from alerts.write import chart_data, manifest, rule_file
+from alerts.write import Addresses, chart_data, manifest, rule_file
 
 GROUPS = [*book.RECORDINGS, *book.ALERTS]
 
@@ -26,12 +26,13 @@ def test_a_rule_file_holds_every_rule_in_order() -> None:
     assert written == [rule.name for group in GROUPS for rule in group.rules]
 
 
-def test_an_alert_links_to_its_page() -> None:
-    """The address is its name's, below whatever the user publishes the runbook at."""
-    text = rule_file(book.ALERTS, runbook="https://wiki.example/vgpu")
+def test_an_alert_links_to_its_page_and_its_dashboard() -> None:
+    """Each address is below whatever the user publishes the runbook at, and where Grafana is."""
+    text = rule_file(book.ALERTS, Addresses("https://wiki.example/vgpu", "https://grafana.example"))
     first = groups_of(text)[0]["rules"][0]
 
     assert first["annotations"]["runbook_url"] == "https://wiki.example/vgpu#vgpuquotaalmostfull"
+    assert first["annotations"]["dashboard_url"].startswith("https://grafana.example/d/vgpu-tenant?")
 
 
 def test_the_manifest_holds_the_same_rules() -> None:

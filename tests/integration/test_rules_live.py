@@ -5,40 +5,26 @@ Left out of the default run, because it waits for the slowest alert: `make test-
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
-from tests.rules.checkers import ROOT, running, serving
+from tests.monitored import demo_scraped
 from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from tests.monitored import Prometheus
 
 pytestmark = pytest.mark.live
 
 #: Every `for`, look-back and time that is a threshold is divided by it. VgpuGrantIdle's two hours make this a minute;
 #: a look-back of 5 min becomes 2.5 s, which five scrapes fill.
-TIME_SCALE = "120"
-
-CONFIGURATION = """
-global: {scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}
-rule_files: [recording.yaml, alerts.yaml]
-scrape_configs:
-  - job_name: vgpu-tenant-exporter
-    honor_labels: true
-    static_configs: [{targets: ["%s"]}]
-"""
+TIME_SCALE = 120
 
 #: What is wrong in the demo's 80th second: alert, namespace, and what in it. Everything else there is in order.
 FIRING = {
@@ -71,71 +57,33 @@ TELLING = ("pod", "reason", "view", "resource")
 NOT_IN_THE_DEMO = ("schedulable", "slots", "quota_devices")
 
 
-class Prometheus:
-    """One running server's HTTP API, and the rules that it was given."""
-
-    def __init__(self, address: str, rules: Path) -> None:
-        """Know where it listens and what it evaluates."""
-        self._address = address
-        self.rules = rules
-
-    def ready(self) -> bool:
-        """Whether it answers queries."""
-        try:
-            with urllib.request.urlopen(f"http://{self._address}/-/ready", timeout=10):
-                return True
-        except urllib.error.HTTPError:
-            return False
-
-    def ask(self, path: str, **parameters: str) -> Any:  # noqa: ANN401 - whatever that path answers
-        """Return an answer's `data`."""
-        url = f"http://{self._address}/api/v1/{path}?{urlencode(parameters)}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            return json.load(answer)["data"]
-
-    def value(self, expression: str) -> float:
-        """Return the one value of an instant query."""
-        [sample] = self.ask("query", query=expression)["result"]
-        return float(sample["value"][1])
-
-    def firing(self) -> set[tuple[str, str, str]]:
-        """Return (alert, namespace, what in it) of all that fire; the latter empty where an alert is not about one."""
-        labels = [alert["labels"] for alert in self.ask("alerts")["alerts"] if alert["state"] == "firing"]
-        return {
-            (of["alertname"], of.get("namespace", ""), next((of[name] for name in TELLING if name in of), ""))
-            for of in labels
-        }
+def firing(prometheus: Prometheus) -> set[tuple[str, str, str]]:
+    """Return (alert, namespace, what in it) of all that fire; the latter empty where an alert is not about one."""
+    labels = [alert["labels"] for alert in prometheus.ask("alerts")["alerts"] if alert["state"] == "firing"]
+    return {
+        (of["alertname"], of.get("namespace", ""), next((of[name] for name in TELLING if name in of), ""))
+        for of in labels
+    }
 
 
 @pytest.fixture(name="prometheus", scope="module")
 def _prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """Give a Prometheus that has scraped the demo until all was firing that should, or for 80 s."""
-    directory = tmp_path_factory.mktemp("prometheus")
-    subprocess.run(
-        [sys.executable, "-m", "alerts", "--time-scale", TIME_SCALE, "--out", str(directory)], cwd=ROOT, check=True
-    )
-    demo = [sys.executable, "-u", "-m", "exporter", "demo", "--speed", "20", "--hold", "80", "--listen", "127.0.0.1:0"]
-    with running(demo, directory / "demo.log", "http://([^/]+)/metrics") as target:
-        configuration = directory / "prometheus.yml"
-        configuration.write_text(CONFIGURATION % target)
-        storage = (f"--storage.tsdb.path={directory / 'data'}", "--storage.tsdb.retention.time=1h")
-        with serving("prometheus", directory, f"--config.file={configuration}", *storage) as address:
-            prometheus = Prometheus(address, directory)
-            until(prometheus.ready)
-            with suppress(AssertionError):  # the tests say it better
-                until(lambda: all_fire(prometheus), 80)
-            yield prometheus
+    with demo_scraped(tmp_path_factory.mktemp("prometheus"), time_scale=TIME_SCALE) as prometheus:
+        with suppress(AssertionError):  # the tests say it better
+            until(lambda: all_fire(prometheus), 80)
+        yield prometheus
 
 
 def all_fire(prometheus: Prometheus) -> bool:
     """Whether all fire that should; asked a few times a second, to leave the processors to the others."""
     time.sleep(0.2)
-    return prometheus.firing() >= FIRING
+    return firing(prometheus) >= FIRING
 
 
 def test_what_is_wrong_in_the_demo_fires_and_nothing_else(prometheus: Prometheus) -> None:
     """By the time the slowest alert fires, every other one has had its `for`: exactly the named ones fire."""
-    assert prometheus.firing() == FIRING
+    assert firing(prometheus) == FIRING
 
 
 def test_every_rule_is_evaluated_without_an_error(prometheus: Prometheus) -> None:
@@ -149,7 +97,7 @@ def test_every_recording_rule_gives_series(prometheus: Prometheus) -> None:
     """No rule is silent for want of a label that matches; left out is what the demo has no source for."""
     groups = yaml.safe_load((prometheus.rules / "recording.yaml").read_text())["groups"]
     recorded = {rule["record"] for group in groups for rule in group["rules"]}
-    counted = prometheus.ask("query", query='count by (__name__) ({__name__=~".+:.+"})')["result"]
+    counted = prometheus.series('count by (__name__) ({__name__=~".+:.+"})')
 
     silent = recorded - {sample["metric"]["__name__"] for sample in counted}
     assert [name for name in sorted(silent) if not any(word in name for word in NOT_IN_THE_DEMO)] == []
