@@ -144,6 +144,9 @@ _LISTEN: Final = (
         "address of /healthz and /readyz alone, for the kubelet; empty = off", "HOST:PORT", repeatable=True,
     ),
 )  # fmt: skip
+_WEB_CONFIG: Final = Setting(
+    "web-config", _path, None, "Prometheus's web configuration file: TLS and passwords of the endpoint", "FILE"
+)
 _KUBECONFIG: Final = Setting(
     "kubeconfig", _path, None, "kubeconfig file (default: in-cluster, else the usual one)", "PATH"
 )
@@ -166,6 +169,7 @@ NODE: Final = (
         "pod label whose value is published as tenant (whoever creates pods chooses it)", "KEY",
     ),
     Setting("pod-labels", _label_key, (), "pod labels to publish in vgpu_pod_labels", "A,B", repeatable=True),
+    _WEB_CONFIG,
     *LOGGING,
 )  # fmt: skip
 QUOTA: Final = (
@@ -183,6 +187,7 @@ QUOTA: Final = (
         "HAMi's ConfigMap, which says both, such as kube-system/hami-scheduler-device (default: not read)",
         "NAMESPACE/NAME",
     ),
+    _WEB_CONFIG,
     *LOGGING,
 )  # fmt: skip
 
@@ -202,6 +207,7 @@ class NodeSettings:
     pods_max_age: float
     tenant_pod_label: str | None
     pod_labels: tuple[str, ...]
+    web_config: str | None
     log_format: str
     log_level: str
 
@@ -216,6 +222,7 @@ class QuotaSettings:
     tenant_label: str | None
     device_config: DeviceConfig
     hami_config: ObjectName | None
+    web_config: str | None
     log_format: str
     log_level: str
 

@@ -1,7 +1,7 @@
 """The HTTP endpoint: serves the newest snapshot and never makes anyone wait for a driver.
 
 A snapshot is rendered at most once per format, on demand, in a worker thread; scrapes that come at the same time share
-the result.
+the result. Who may ask, and for how long: web_reload.py and web_connections.py.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import asyncio
 import gzip
 import logging
 from itertools import chain
-from socket import gaierror
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from aiohttp import web
@@ -22,20 +21,25 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from exporter import page
 from exporter.exposition import encode
 from exporter.metrics import families
+from exporter.web_connections import Crowd, Limits
+from exporter.web_gate import gate
+from exporter.web_tls import Door
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from aiohttp.typedefs import Handler
     from prometheus_client.core import Metric as Family
 
     from exporter.config import Address
     from exporter.labels import Build
     from exporter.snapshot import Snapshot
+    from exporter.web_reload import Protection
 
 _NOT_YET: Final = "no snapshot yet: the first is made within a second of the start\n"
 _LONGEST_HEADER: Final = 8190  # bytes, of a request's line or one header
-_LARGEST_BODY: Final = 1  # bytes: nobody sends us anything
+_MOST_HEADERS: Final = 64  # a browser behind two proxies sends half as many
+_LINGERING: Final = 1.0  # seconds that a body is read and thrown away, so that its sender can read why
+_LIMITS: Final = Limits()
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
@@ -147,7 +151,9 @@ class Renderer(SnapshotRenderer["Snapshot"]):
         super().__init__(current, lambda snapshot: (b"", families(snapshot, build)), page.render)
 
 
-def application(renderer: SnapshotRenderer[Any], note: str = "") -> web.Application:
+def application(
+    renderer: SnapshotRenderer[Any], note: str = "", protection: Protection | None = None
+) -> web.Application:
     """Return the whole endpoint; `note` is a sentence to show on the page for people."""
 
     async def metrics(request: web.Request) -> web.Response:
@@ -169,13 +175,13 @@ def application(renderer: SnapshotRenderer[Any], note: str = "") -> web.Applicat
             text=html, content_type="text/html", charset="utf-8", headers={"Content-Security-Policy": page.POLICY}
         )
 
-    app = health_application(renderer)
+    app = health_application(renderer, protection)
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/", root)
     return app
 
 
-def health_application(renderer: SnapshotRenderer[Any]) -> web.Application:
+def health_application(renderer: SnapshotRenderer[Any], protection: Protection | None = None) -> web.Application:
     """Return /healthz and /readyz alone: no data, for a kubelet that has neither certificate nor password."""
 
     async def healthz(_: web.Request) -> web.Response:
@@ -186,64 +192,73 @@ def health_application(renderer: SnapshotRenderer[Any]) -> web.Application:
         reason = snapshot.not_ready if snapshot is not None else _NOT_YET.strip()
         return web.Response(text="ok\n") if reason is None else web.Response(text=f"{reason}\n", status=503)
 
-    app = web.Application(client_max_size=_LARGEST_BODY, middlewares=[_harden])
+    app = web.Application(middlewares=gate(protection))
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     return app
 
 
-@web.middleware
-async def _harden(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let no browser guess what an answer is."""
-    try:
-        response = await handler(request)
-    except web.HTTPException as error:
-        error.headers["X-Content-Type-Options"] = "nosniff"
-        raise
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    return response
-
-
 class Server:
     """The listening endpoint: `start`, then `stop`, which lets the scrapes in flight finish."""
 
-    def __init__(self, renderer: SnapshotRenderer[Any], note: str = "") -> None:
-        """Prepare; nothing listens yet."""
+    def __init__(
+        self,
+        renderer: SnapshotRenderer[Any],
+        note: str = "",
+        protection: Protection | None = None,
+        limits: Limits = _LIMITS,
+    ) -> None:
+        """Prepare; nothing listens yet. Without `protection` everybody may read everything."""
         self._renderer = renderer
         self._note = note
+        self._protection = protection
+        self._limits = limits
         self._runners: list[web.AppRunner] = []
+        self._crowds: list[Crowd] = []
+        self._watch: asyncio.Task[None] | None = None
 
     async def start(self, listen: Sequence[Address], health_listen: Sequence[Address]) -> list[str]:
         """Listen; return the URLs, the whole endpoint's first. Raises OSError if an address cannot be had."""
-        urls = await self._serve(application(self._renderer, self._note), listen)
-        return urls + await self._serve(health_application(self._renderer), health_listen)
+        protection = self._protection
+        app = application(self._renderer, self._note, protection)
+        urls = await self._serve(app, listen, lambda: protection.door if protection is not None else Door())
+        if protection is not None:
+            self._watch = asyncio.create_task(protection.watch())
+        return urls + await self._serve(health_application(self._renderer), health_listen, Door)
 
-    async def _serve(self, app: web.Application, addresses: Sequence[Address]) -> list[str]:
+    async def _serve(self, app: web.Application, addresses: Sequence[Address], door: Callable[[], Door]) -> list[str]:
         runner = web.AppRunner(
             app,
             access_log=None,
             logger=_log,
             handle_signals=False,
-            keepalive_timeout=75,
+            keepalive_timeout=self._limits.idle,
             max_line_size=_LONGEST_HEADER,
             max_field_size=_LONGEST_HEADER,
+            max_headers=_MOST_HEADERS,
+            lingering_time=_LINGERING,
+            auto_decompress=False,
             shutdown_timeout=3,
         )
         self._runners.append(runner)
         await runner.setup()
-        for address in addresses:
-            try:
-                await web.TCPSite(runner, address.host, address.port, reuse_address=True).start()
-            except gaierror as error:  # which does not say whose address there is none of
-                raise OSError(error.errno, f"{address.host}: {error.strerror}") from error
-        return [_url(*bound[:2]) for bound in runner.addresses]
+        assert runner.server is not None  # noqa: S101  it was set up
+        crowd = Crowd(runner.server, door, self._limits)
+        self._crowds.append(crowd)
+        found = [bound for address in addresses for bound in await crowd.listen(*address)]
+        return [_url("https" if door().context else "http", *one) for one in found]
 
     async def stop(self) -> None:
         """Stop listening and finish what is in flight."""
+        if self._watch is not None:
+            self._watch.cancel()
+        await asyncio.gather(*(crowd.close() for crowd in self._crowds))
         await asyncio.gather(*(runner.cleanup() for runner in self._runners))
+        if self._protection is not None:
+            self._protection.passwords.close()
 
 
-def _url(host: str, port: int) -> str:
+def _url(scheme: str, host: str, port: int) -> str:
     """Return an address as a URL that works on this machine."""
     local = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-    return f"http://{local}:{port}/"
+    return f"{scheme}://{local}:{port}/"

@@ -73,6 +73,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         pods_max_age=900.0,
         tenant_pod_label=None,
         pod_labels=(),
+        web_config=None,
         log_format="text",
         log_level="info",
     )
@@ -418,6 +419,7 @@ def test_the_quota_roles_defaults_are_the_documented_ones() -> None:
         tenant_label=None,
         device_config=DeviceConfig(),
         hami_config=None,
+        web_config=None,
         log_format="text",
         log_level="info",
     )

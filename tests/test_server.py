@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
-import http.client
 import socket
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -25,24 +23,20 @@ from exporter import page
 from exporter.accounting import Accounting
 from exporter.config import Address
 from exporter.join import Carry
-from exporter.labels import Build
 from exporter.model import Container
 from exporter.server import Format, Renderer, Server, SnapshotRenderer, negotiate
 from exporter.snapshot import Snapshot
 from tests.make import GIB, GPU, cgroup, driver, joined, pod, process, processes, reading, roster, status
 from tests.replay import Replay
+from tests.served import BUILD, LOCAL, Running, ask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from exporter.model import Pod
     from exporter.snapshot import DeviceUse
 
-T = TypeVar("T")
-
 GOLDEN = Path(__file__).parent / "golden"
-BUILD = Build("node", "0.0.0", "golden", "3.0.0")
-LOCAL = Address("127.0.0.1", 0)
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 PROMETHEUS_3 = (
@@ -55,61 +49,6 @@ PROMETHEUS_2 = (
     "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 )
 MODEL = pod("model", granted=f"{GPU},NVIDIA,2000,30:;")
-
-
-class Answer(NamedTuple):
-    """What a client got; `body` as it came over the wire."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-class Running:
-    """A server on a loop of its own thread; `shown` is the snapshot to serve."""
-
-    def __init__(
-        self,
-        shown: Snapshot | None = None,
-        note: str = "",
-        health: Iterable[Address] = (),
-        renderer: SnapshotRenderer[Any] | None = None,
-    ) -> None:
-        """Listen on a free port; `renderer` shows something else."""
-        self.shown = shown
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever)
-        self._thread.start()
-        self.server = Server(renderer or Renderer(lambda: self.shown, BUILD), note)
-        [self.url, *self.health_urls] = self.call(self.server.start([LOCAL], list(health)))
-
-    def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run something on the server's loop and wait for it."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(10)
-
-    def get(self, path: str = "/metrics", *headers: tuple[str, str], method: str = "GET") -> Answer:
-        """Ask for a path on a connection of its own, with these headers and no others."""
-        return ask(self.url, path, *headers, method=method)
-
-    def close(self) -> None:
-        """Stop, and end the loop."""
-        self.call(self.server.stop())
-        self.call(self.loop.shutdown_default_executor())
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()
-
-
-def ask(url: str, path: str, *headers: tuple[str, str], method: str = "GET") -> Answer:
-    """Ask a server for a path, with these headers and no others."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
-    with contextlib.closing(connection):
-        connection.putrequest(method, path, skip_accept_encoding=True)
-        for name, value in headers:
-            connection.putheader(name, value)
-        connection.endheaders()
-        response = connection.getresponse()
-        return Answer(response.status, dict(response.getheaders()), response.read())
 
 
 def snapshot_of(*pods: Pod) -> Snapshot:

@@ -51,11 +51,55 @@ A repeatable flag may be given several times; its variable is a list with commas
 `device-config.yaml` of the ConfigMap that HAMi's chart writes. A flag wins over the file, and that over the ConfigMap,
 which is read at the start and every 5 minutes. While it cannot be read, what it said last or HAMi's defaults serve on.
 
+## TLS and passwords: the file `--web-config`
+
+The format is that of Prometheus's exporters (exporter-toolkit 0.16, `docs/web-configuration.md` there). Paths in it
+are relative to its own directory. All of it holds for `--listen`, `/healthz` there included, and none of it for
+`--health-listen`: a kubelet has neither certificate nor password.
+
+```yaml
+tls_server_config:
+  cert_file: tls.crt
+  key_file: tls.key
+  client_auth_type: RequireAndVerifyClientCert
+  client_ca_file: ca.crt
+basic_auth_users:
+  prometheus: $2y$10$...   # htpasswd -nBC 10 prometheus
+```
+
+Every key is honoured, or refused in words; none is passed over. What differs from the toolkit:
+
+| Key | Here |
+| --- | --- |
+| `client_auth_type` | `NoClientCert`, `VerifyClientCertIfGiven`, `RequireAndVerifyClientCert`; none unverified |
+| `client_ca_file`, `client_ca` | one of them is needed to verify; the toolkit would trust all that the system does |
+| `client_allowed_sans` | checked after the handshake: who is not listed is cut off without an answer |
+| `min_version`, `max_version` | `TLS12` or `TLS13`; older versions are refused |
+| `cipher_suites` | the suites of TLS 1.2 that Go calls secure; those of TLS 1.3 are always on, as in Go |
+| `curve_preferences` | one curve; Python's TLS takes no list |
+| `basic_auth_users` | bcrypt hashes up to a cost of 16; a higher one would outlast a scrape |
+| `http2` | makes no difference: only HTTP/1.1 is spoken |
+| `cert`, `key`, `client_ca` | refused beside the `_file` of the same name |
+
+A client that TLS refuses is cut off without the alert that would tell it why: Python's asyncio sends none. With
+`--log-level debug` our log does.
+
+The files are looked at every 5 seconds. What has changed and then held still is taken over, within 10 seconds; on
+SIGHUP at once. New connections meet the new certificate, and open ones stay. A file that cannot be used is named in the
+log and the old goes on. No reload takes protection away: to drop TLS, the last password or the demand for certificates,
+restart.
+
+What one client may take: 64 connections in all (whoever has waited longest without a request makes room), 10 seconds
+for TLS's handshake and as long for a request, 60 seconds for the whole answer, 75 seconds idle; 8 KiB for the request's
+line and each of 64 headers, and no body. Passwords are checked in two threads, at most 16 at a time and two of one
+address; whoever comes on top of that is answered 429. A password that was right is known again at no cost.
+
 ## Mistakes and signals
 
 An unknown flag or key, a bad value or an unreadable file ends the program before anything starts, with one line that
-names it and exit code 2. On SIGHUP the log level is taken over, of `node` the label allow-lists, of `quota` the
-tenants' label; of everything else that changed, and of a file that cannot be used, the log says so and the old stays.
+names it and exit code 2. On SIGHUP the log level and what the web configuration says are taken over, of `node` the
+label allow-lists, of `quota` the tenants' label; of everything else that changed, and of a file that cannot be used,
+the log says so and the old stays.
 SIGTERM and SIGINT let the scrapes in flight finish and end with code 0 within 5 seconds, whatever the driver or the
 API server does.
 """

@@ -19,6 +19,7 @@ from exporter.sources.nvml import NvmlGpus
 from exporter.sources.pods import WatchedPods
 from exporter.sources.procfs import ProcFs
 from exporter.sources.regions import Regions
+from exporter.web_reload import Protection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,21 +39,24 @@ def serve(
 ) -> None:
     """Measure this node and serve until a signal ends it; `reload` resolves the settings anew on SIGHUP.
 
+    Raises ConfigError, before anything starts, if the web configuration cannot be used.
+
     `library_paths` is where NVML may lie: no setting, because whoever sets it says what the numbers are.
     """
     logs.configure(settings.log_format, settings.log_level)
+    protection = Protection(settings.web_config) if settings.web_config else None
     pods = _pods(settings)
     gpus = NvmlGpus(settings.interval, library_paths)
     regions = Regions(settings.hami_containers) if settings.hami_containers else None
     sources = Sources(gpus, ProcFs(settings.procfs), pods, _node(settings), regions)
     sampler = Sampler(settings.node_name, sources, settings.interval)
-    server = Server(Renderer(sampler.current, built(revision)))
+    server = Server(Renderer(sampler.current, built(revision)), protection=protection)
     run(
         sampler,
         server,
         settings.listen,
         settings.health_listen,
-        on_hangup=_Reload(settings, reload, pods),
+        on_hangup=_Reload(settings, reload, pods, protection),
         on_listening=lambda urls: _log.info("serving on %s", ", ".join(urls)),
     )
 
@@ -82,14 +86,23 @@ def _node(settings: NodeSettings) -> Node | None:
 
 
 class _Reload:
-    """What SIGHUP does: takes over the log level and the label allow-lists, keeps everything else and says so."""
+    """What SIGHUP does: takes over log level, label allow-lists and web config, keeps everything else and says so."""
 
-    def __init__(self, settings: NodeSettings, resolve: Callable[[], NodeSettings], pods: Pods) -> None:
+    def __init__(
+        self,
+        settings: NodeSettings,
+        resolve: Callable[[], NodeSettings],
+        pods: Pods,
+        protection: Protection | None = None,
+    ) -> None:
         self._settings = settings
         self._resolve = resolve
         self._pods = pods
+        self._protection = protection
 
     def __call__(self) -> None:
+        if self._protection is not None:
+            self._protection.reload()
         old = self._settings
         try:
             new = self._resolve()

@@ -15,6 +15,7 @@ from exporter.server import Server, SnapshotRenderer
 from exporter.service import run
 from exporter.sources.cluster import WatchedCluster
 from exporter.sources.hami_config import hami_config
+from exporter.web_reload import Protection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +28,12 @@ _log = logging.getLogger(__name__)
 
 
 def serve(settings: QuotaSettings, revision: str, reload: Callable[[], QuotaSettings]) -> None:
-    """Watch this cluster and serve until a signal ends it; `reload` resolves the settings anew on SIGHUP."""
+    """Watch this cluster and serve until a signal ends it; `reload` resolves the settings anew on SIGHUP.
+
+    Raises ConfigError, before anything starts, if the web configuration cannot be used.
+    """
     logs.configure(settings.log_format, settings.log_level)
+    protection = Protection(settings.web_config) if settings.web_config else None
     cluster = WatchedCluster(tenant_label=settings.tenant_label or "", kubeconfig=settings.kubeconfig)
     sampler = QuotaSampler(cluster, settings.device_config, _hami_config(settings))
     build = built(revision, ROLE)
@@ -39,10 +44,10 @@ def serve(settings: QuotaSettings, revision: str, reload: Callable[[], QuotaSett
     )
     run(
         sampler,
-        Server(renderer),
+        Server(renderer, protection=protection),
         settings.listen,
         settings.health_listen,
-        on_hangup=_Reload(settings, reload, cluster),
+        on_hangup=_Reload(settings, reload, cluster, protection),
         on_listening=lambda urls: _log.info("serving on %s", ", ".join(urls)),
     )
 
@@ -57,14 +62,23 @@ def _hami_config(settings: QuotaSettings) -> Poll[DeviceConfig] | None:
 
 
 class _Reload:
-    """What SIGHUP does: takes over the log level and the tenants' label, keeps everything else and says so."""
+    """What SIGHUP does: takes over log level, tenants' label and web config, keeps everything else and says so."""
 
-    def __init__(self, settings: QuotaSettings, resolve: Callable[[], QuotaSettings], cluster: WatchedCluster) -> None:
+    def __init__(
+        self,
+        settings: QuotaSettings,
+        resolve: Callable[[], QuotaSettings],
+        cluster: WatchedCluster,
+        protection: Protection | None = None,
+    ) -> None:
         self._settings = settings
         self._resolve = resolve
         self._cluster = cluster
+        self._protection = protection
 
     def __call__(self) -> None:
+        if self._protection is not None:
+            self._protection.reload()
         try:
             new = self._resolve()
         except ConfigError as error:
