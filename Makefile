@@ -30,13 +30,15 @@ format: .venv/.dev ## let ruff rewrite the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-generate: .venv/.dev ## write what comes from exporter/catalogue.py: README table, docs/metrics.md, rules and runbook
+generate: .venv/.dev ## write what comes from exporter/catalogue.py: README table, docs/metrics.md, rules, runbook, dashboards
 	$(BIN)/python -m tools.docs
 	$(BIN)/python -m alerts
+	$(BIN)/python -m dashboards
 
 check-generated: .venv/.dev ## fail if `make generate` would change anything
 	$(BIN)/python -m tools.docs --check
 	$(BIN)/python -m alerts --check
+	$(BIN)/python -m dashboards --check
 
 bench: .venv/.dev ## what a tick and a scrape cost, as a table
 	$(BIN)/python -m tests.bench
@@ -44,7 +46,7 @@ bench: .venv/.dev ## what a tick and a scrape cost, as a table
 fuzz: .venv/.fuzz ## every parser of foreign text or bytes, a million hostile inputs each (fewer, or one: tests/fuzz/__main__.py)
 	$(BIN)/python -m tests.fuzz
 
-tools: ## install the checkers that are not Python: promtool 2.x and 3.x, Prometheus, Alertmanager, pint
+tools: ## install the checkers that are not Python: promtool 2.x and 3.x, Prometheus, Alertmanager, pint, Grafana's linter
 	tools/install
 
 lock: $(UV) ## resolve constraints/*.txt anew, keeping pins that still fit (newest of all: make lock UPGRADE=--upgrade)
@@ -56,7 +58,7 @@ ci: ## all that must hold before a merge
 	bash .ci/run
 
 clean: ## remove the virtual environment, the tools and all caches
-	rm -rf .venv .tools .cache build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .tools tools/panels/node_modules .cache build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 # ---------------------------------------------------------------- set-up: a stamp each, so the second run is instant
 

@@ -71,13 +71,15 @@ def per_pod(where: str) -> tuple[str, str, str]:
 def holders() -> str:
     """Return a template that names who holds most of the alert's resource, where the node role is scraped, too.
 
+    The first three, and all who tie with the third: of equals `topk` may pick others from one moment to the next.
     That sees NVIDIA's GPUs only: of other resources, or where somebody has renamed them, nobody is named.
     """
     most = ("Most memory is granted to", "Most cores are granted to", "Most vGPUs are granted to")
     parts = zip(GRANTED, most, per_pod(matchers(NAMESPACE)), (UNITS[0], EXACT, EXACT), strict=True)
     told_by_measure = "".join(
         sentence(
-            intro, f"topk(3, {query} > 0) and on () {metric.name}{matchers(RESOURCE)}", (*NAMESPACE, *RESOURCE),
+            intro, f"{query} >= scalar(min(topk(3, {query} > 0))) and on () {metric.name}{matchers(RESOURCE)}",
+            (*NAMESPACE, *NAMESPACE, *RESOURCE),
             f"{{{{ .Labels.pod }}}} ({figure})", by="pod",
         )
         for metric, intro, query, figure in parts
