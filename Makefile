@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 UV         := .cache/uv-$(UV_VERSION)/bin/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-live lint format generate check-generated bench fuzz tools lock ci clean
+.PHONY: help demo test test-live lint format generate check-generated pictures bench fuzz tools lock ci clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -40,6 +40,10 @@ check-generated: .venv/.dev ## fail if `make generate` would change anything
 	$(BIN)/python -m alerts --check
 	$(BIN)/python -m dashboards --check
 
+pictures: .venv/.dev ## draw docs/images from the demo: needs `make tools`, node and Chromium, and some minutes
+	npm --prefix tools/pictures ci --ignore-scripts --no-audit --no-fund
+	$(BIN)/python -m tests.pictures
+
 bench: .venv/.dev ## what a tick and a scrape cost, as a table
 	$(BIN)/python -m tests.bench
 
@@ -58,7 +62,7 @@ ci: ## all that must hold before a merge
 	bash .ci/run
 
 clean: ## remove the virtual environment, the tools and all caches
-	rm -rf .venv .tools tools/panels/node_modules .cache build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .tools tools/*/node_modules tools/pictures/dist .cache build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 # ---------------------------------------------------------------- set-up: a stamp each, so the second run is instant
 

@@ -49,10 +49,10 @@ FIRING: Final = table(
     ],
     [
         Column(field="A", title="Severity", width=85, steps=f.PLAIN_STEPS, mappings=tuple(_WORDS)),
-        Column(field="alertname", title="Alert"),
+        Column(field="alertname", title="Alert", width=200),
         Column(field="B", title="Since", unit=f.AGO, width=135),
         Column(field="cluster", title="Cluster"),
-        Column(field="namespace", title="Namespace", width=90,
+        Column(field="namespace", title="Namespace", width=100,
                link=links.to(links.TENANT, "This namespace", namespace=links.cell("Namespace"))),
         Column(field="pod", title="Pod",
                link=links.to(links.WORKLOAD, "This pod", namespace=links.cell("Namespace"), pod=links.cell("Pod"))),

@@ -110,7 +110,7 @@ def _holders() -> Line:
             Query(of(c.DEVICE_MEMORY_SCHEDULABLE), "Schedulable"),
             Query(of(c.DEVICE_MEMORY_TOTAL), "Physical"),
         ],
-        f.BYTES, stacked=True,
+        f.BYTES, stacked=True, legend="right",
         overrides=[
             GREYS, f.limit_line("Granted", f.GRANTED), f.limit_line("Schedulable", f.LIMIT),
             f.limit_line("Physical", f.PHYSICAL),
@@ -128,7 +128,7 @@ def _holders() -> Line:
             Query(of(c.DEVICE_CORE_GRANTED), "Granted"),
             Query(rate(c.DEVICE_OBSERVED, CHOSEN), "Observed"),
         ],
-        f.RATIO, stacked=True,
+        f.RATIO, stacked=True, legend="right",
         overrides=[GREYS, f.limit_line("Granted", f.GRANTED), f.limit_line("Observed", f.PHYSICAL)],
     )  # fmt: skip
     return line(9, memory, cores)
@@ -161,17 +161,19 @@ def _here() -> Line:
             [
                 Column(field="namespace", title="Namespace", link=links.to(
                     links.TENANT, "This namespace", namespace=names["namespace"])),
-                Column(field="pod", title="Pod", width=360, link=links.to(links.WORKLOAD, "This workload", **names)),
-                Column(field="container", title="Container"),
-                Column(field="A", title="Used", unit=f.BYTES),
-                Column(field="B", title="Granted", unit=f.BYTES),
-                Column(field="C", title="Of grant", unit=f.RATIO, decimals=0, bar=True, steps=f.FULL),
-                Column(field="D", title="Counted", unit=f.BYTES),
-                Column(field="E", title="Escaped", unit=f.BYTES, steps=((None, f.NEUTRAL), (64 * 2**20, f.WARN))),
-                Column(field="F", title="Cores", unit=f.RATIO, decimals=1),
-                Column(field="G", title="Cores granted", unit=f.RATIO, decimals=0),
-                Column(field="H", title="Processes", unit=f.NUMBER),
-                Column(field="I", title="Idle since", unit=f.AGO),
+                Column(field="pod", title="Pod", link=links.to(links.WORKLOAD, "This workload", **names)),
+                Column(field="container", title="Container", width=130),
+                Column(field="A", title="Used", unit=f.BYTES, width=110),
+                Column(field="B", title="Granted", unit=f.BYTES, width=110),
+                Column(field="C", title="Of grant", unit=f.RATIO, decimals=0, width=150, bar=True, steps=f.FULL),
+                Column(field="D", title="Counted", unit=f.BYTES, width=110),
+                Column(
+                    field="E", title="Escaped", unit=f.BYTES, width=110, steps=((None, f.NEUTRAL), (64 * 2**20, f.WARN))
+                ),
+                Column(field="F", title="Cores", unit=f.RATIO, decimals=1, width=90),
+                Column(field="G", title="Cores granted", unit=f.RATIO, decimals=0, width=125),
+                Column(field="H", title="Processes", unit=f.NUMBER, width=100),
+                Column(field="I", title="Idle since", unit=f.AGO, width=150),
             ],
             by="Used",
         ),

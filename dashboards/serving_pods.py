@@ -45,16 +45,20 @@ def pods() -> Section:
                         Column(field="namespace", title="Namespace", link=links.to(
                             links.TENANT, "This namespace", namespace=links.cell("Namespace"))),
                         Column(field="model", title="Model"),
-                        Column(field="I", title="Models", unit=f.NUMBER, steps=((None, f.NEUTRAL), (2, f.WARN))),
+                        Column(
+                            field="I", title="Models", unit=f.NUMBER, width=80, steps=((None, f.NEUTRAL), (2, f.WARN))
+                        ),
                         Column(field="pod", title="Pod", link=_WORKLOAD),
-                        Column(field="A", title="Used", unit=f.BYTES),
-                        Column(field="B", title="Granted", unit=f.BYTES),
-                        Column(field="C", title="Of grant", unit=f.RATIO, decimals=0, bar=True, steps=f.FULL),
-                        Column(field="D", title="Cores", unit=f.RATIO, decimals=1),
-                        Column(field="E", title="Requests per second", unit=f.NUMBER, decimals=1),
-                        Column(field="F", title="Waiting", unit=f.NUMBER),
-                        Column(field="G", title="KV cache", unit=f.RATIO, decimals=0),
-                        Column(field="H", title="Idle since", unit=f.AGO),
+                        Column(field="A", title="Used", unit=f.BYTES, width=100),
+                        Column(field="B", title="Granted", unit=f.BYTES, width=100),
+                        Column(
+                            field="C", title="Of grant", unit=f.RATIO, decimals=0, width=150, bar=True, steps=f.FULL
+                        ),
+                        Column(field="D", title="Cores", unit=f.RATIO, decimals=1, width=90),
+                        Column(field="E", title="Requests per second", unit=f.NUMBER, decimals=1, width=160),
+                        Column(field="F", title="Waiting", unit=f.NUMBER, width=90),
+                        Column(field="G", title="KV cache", unit=f.RATIO, decimals=0, width=90),
+                        Column(field="H", title="Idle since", unit=f.AGO, width=150),
                     ],
                     by="Used", empty=NO_MODELS,
                 ),
@@ -102,16 +106,16 @@ def cards() -> Section:
         ],
         [
             Column(field="node", title="Node"),
-            Column(field="device_index", title="Index"),
+            Column(field="device_index", title="Index", width=65),
             Column(field="device_uuid", title="GPU", link=links.to(
                 links.GPU, "This GPU", node=links.cell("Node"), device_uuid=links.cell("GPU"))),
             Column(field="namespace", title="Namespace"),
             Column(field="model", title="Model"),
             Column(field="pod", title="Pod", link=_WORKLOAD),
-            Column(field="A", title="Used", unit=f.BYTES),
-            Column(field="B", title="Granted", unit=f.BYTES),
-            Column(field="C", title="Cores", unit=f.RATIO, decimals=1),
-            Column(field="D", title="Cores granted", unit=f.RATIO, decimals=0),
+            Column(field="A", title="Used", unit=f.BYTES, width=100),
+            Column(field="B", title="Granted", unit=f.BYTES, width=100),
+            Column(field="C", title="Cores", unit=f.RATIO, decimals=1, width=90),
+            Column(field="D", title="Cores granted", unit=f.RATIO, decimals=0, width=125),
         ],
         by="GPU", empty=NO_MODELS,
     )  # fmt: skip

@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("demo", help="the same on a recorded node: no GPU or cluster needed", allow_abbrev=False)
     )
     _add_capture(commands.add_parser("capture", help="record this node for a bug report or a test", allow_abbrev=False))
+    _add_doctor(commands.add_parser("doctor", help="find out why data is missing, and what to do", allow_abbrev=False))
     return parser
 
 
@@ -113,9 +114,10 @@ def _quota(given: argparse.Namespace) -> None:
     serve(settings, _revision(), resolve)
 
 
-def _flags(given: argparse.Namespace) -> dict[str, Sequence[str]]:
-    """Return the texts given, by the names of the settings."""
-    return {name.replace("_", "-"): texts for name, texts in vars(given).items() if name not in ("run", "config")}
+def _flags(given: argparse.Namespace, *others: str) -> dict[str, Sequence[str]]:
+    """Return the texts given, by the names of the settings; `others` are flags that are none."""
+    none = {"run", "config", *others}
+    return {name.replace("_", "-"): texts for name, texts in vars(given).items() if name not in none}
 
 
 def _config_file(given: argparse.Namespace) -> str | None:
@@ -187,6 +189,40 @@ def _capture(given: argparse.Namespace) -> None:
             kubernetes=not given.no_kubernetes,
         )
     )
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    _add_settings(parser, tuple(dict.fromkeys((*config.NODE, *config.QUOTA))))
+    parser.add_argument("--role", choices=("node", "quota"), default="node", help="whose settings and sources [node]")
+    parser.add_argument("--prometheus", metavar="URL", type=_url, help="a Prometheus that is to have the data")
+    parser.add_argument(
+        "--timeout", metavar="SECONDS", type=_factor, default=10.0, help="how long a step may take [10]"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.epilog = "Exit code: 0 nothing failed (warnings may be), 1 something failed, 2 wrong use."
+    parser.set_defaults(run=_doctor)
+
+
+def _doctor(given: argparse.Namespace) -> None:
+    flags = _flags(given, "role", "prometheus", "timeout", "json")
+    known = {setting.name for setting in (config.NODE if given.role == "node" else config.QUOTA)}
+    for name in sorted(flags.keys() - known):
+        raise ConfigError(f"--{name} is no flag of the role {given.role}")
+    role: config.NodeSettings | config.QuotaSettings
+    if given.role == "node":
+        role = config.node_settings(flags, os.environ, _config_file(given))
+    else:
+        role = config.quota_settings(flags, os.environ, _config_file(given), partial(_read, "--resource-names"))
+    from exporter.roles.doctor import DoctorSettings, diagnose  # noqa: PLC0415  no other command needs it
+
+    if not diagnose(DoctorSettings(role, given.prometheus, given.timeout, given.json)):
+        raise SystemExit(_FAILED)
+
+
+def _url(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an address such as http://prometheus:9090")
+    return text
 
 
 def _paths(given: Sequence[str] | None) -> tuple[str, ...]:

@@ -49,7 +49,7 @@ _RESOURCES = {kind: resource for resource, kind in _KINDS.items()}
 
 
 class Request(NamedTuple):
-    """One request as it came in: `verb` is `list`, `watch` or `get`, `status` what it was answered."""
+    """One request as it came in: `verb` is `list`, `watch`, `get` or `create`, `status` what it was answered."""
 
     verb: str
     path: str
@@ -91,7 +91,8 @@ class KubeServer:
     def __init__(self, *, token: str = BEARER, port: int = 0, bookmark_every: float | None = None) -> None:
         """`port` 0 picks a free one; `bookmark_every` seconds sends bookmarks to idle watches by itself.
 
-        `forbidden` are resources that nobody may read; `largest_page` is how many objects a page of a list has.
+        `forbidden` are resources that nobody may read; `largest_page` is how many objects a page of a list has;
+        `ahead` are seconds by which the server's clock is ahead.
         """
         self.token = token
         self.bookmark_every = bookmark_every
@@ -102,6 +103,7 @@ class KubeServer:
         self.pages: dict[str, tuple[int, list[Object]]] = {}
         self.largest_page = 500
         self.forbidden: set[str] = set()
+        self.ahead = 0.0
         self.compacted = 0
         self.version = 100
         self.ending = Ending(0, b"", proper=True)
@@ -304,6 +306,27 @@ class _Handler(BaseHTTPRequestHandler):
     @override
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: `KubeServer.requests` is the log."""
+
+    @override
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string((time.time() if timestamp is None else timestamp) + self.server.kube.ahead)
+
+    def do_POST(self) -> None:
+        """Answer a SelfSubjectAccessReview: may I read a resource."""
+        kube = self.server.kube
+        review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        resource = review["spec"]["resourceAttributes"]["resource"]
+        fault = kube.next_fault("create")
+        status = 0 if fault and fault.hang else fault.status if fault else self._deserved("")
+        kube.requests.append(Request("create", self.path, {"resource": resource}, status))
+        if fault and fault.hang:
+            self._hang()
+        elif fault and fault.body is not None:
+            self._send(200, fault.body)
+        elif status in (401, 403, 500):
+            self._send(status, json.dumps(_status(status)).encode(), fault.headers if fault else {})
+        else:
+            self._send(201, json.dumps(review | {"status": {"allowed": resource not in kube.forbidden}}).encode())
 
     def do_GET(self) -> None:
         """Answer a list, a watch or the GET of one object."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dashboards.__main__ import files, main
+from dashboards.__main__ import files, main, with_table
 from dashboards.book import BOARDS
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def test_what_is_in_the_repository_is_up_to_date() -> None:
     """The dashboards are what their modules say today, and none is left over from before."""
     assert main(["--check"]) == 0, "run `python -m dashboards`"
 
-    [directory] = {path.parent for path in files()}
+    [directory] = {path.parent for path in files() if path.suffix == ".json"}
     assert {path.name for path in directory.iterdir()} == {f"{board.uid}.json" for board in BOARDS}
 
 
@@ -49,3 +49,9 @@ def test_the_same_bytes_come_out_each_time(tmp_path: Path, seed: str) -> None:
     subprocess.run([sys.executable, "-m", "dashboards", "--out", tmp_path], env=environment, check=True, timeout=60)
 
     assert {path: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()} == files(tmp_path)
+
+
+def test_a_guide_without_a_place_for_the_table_is_refused() -> None:
+    """Rather than to lose the table, and nobody notices."""
+    with pytest.raises(ValueError, match="boards:begin"):
+        with_table("# Dashboards", BOARDS)
