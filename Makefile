@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 UV         := .cache/uv-$(UV_VERSION)/bin/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-live lint format generate check-generated pictures bench fuzz tools lock ci clean
+.PHONY: help demo test test-live lint format generate check-generated pictures bench fuzz tools image-size sbom lock ci clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -30,15 +30,17 @@ format: .venv/.dev ## let ruff rewrite the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-generate: .venv/.dev ## write what comes from exporter/catalogue.py: README table, docs/metrics.md, rules, runbook, dashboards
+generate: .venv/.dev ## write what comes from exporter/catalogue.py: tables, rules, runbook, dashboards, the chart's copies
 	$(BIN)/python -m tools.docs
 	$(BIN)/python -m alerts
 	$(BIN)/python -m dashboards
+	$(BIN)/python -m tools.chart
 
 check-generated: .venv/.dev ## fail if `make generate` would change anything
 	$(BIN)/python -m tools.docs --check
 	$(BIN)/python -m alerts --check
 	$(BIN)/python -m dashboards --check
+	$(BIN)/python -m tools.chart --check
 
 pictures: .venv/.dev ## draw docs/images from the demo: needs `make tools`, node and Chromium, and some minutes
 	npm --prefix tools/pictures ci --ignore-scripts --no-audit --no-fund
@@ -50,13 +52,21 @@ bench: .venv/.dev ## what a tick and a scrape cost, as a table
 fuzz: .venv/.fuzz ## every parser of foreign text or bytes, a million hostile inputs each (fewer, or one: tests/fuzz/__main__.py)
 	$(BIN)/python -m tests.fuzz
 
-tools: ## install the checkers that are not Python: promtool 2.x and 3.x, Prometheus, Alertmanager, pint, Grafana's linter
+tools: ## install the checkers that are not Python: promtool 2.x and 3.x, Prometheus, Alertmanager, pint, Helm, Grafana's linter …
 	tools/install
+
+image-size: .venv/.run ## all files of the image, without Docker, in .cache/image; more than 150 MB is an error
+	rm -rf .cache/image
+	$(BIN)/python -m tools.image .cache/image
+
+sbom: ## what the locked runtime is made of, with licences: dist/sbom.cdx.json (CycloneDX)
+	PYTHON=$(PYTHON) tools/sbom
 
 lock: $(UV) ## resolve constraints/*.txt anew, keeping pins that still fit (newest of all: make lock UPGRADE=--upgrade)
 	$(UV_COMPILE) -o constraints/run.txt pyproject.toml
 	$(UV_COMPILE) -o constraints/build.txt --group build
 	$(UV_COMPILE) -o constraints/dev.txt -c constraints/run.txt -c constraints/build.txt pyproject.toml --group dev
+	$(UV_COMPILE) -o tools/sbom.txt tools/sbom.in
 
 ci: ## all that must hold before a merge
 	bash .ci/run

@@ -1,0 +1,94 @@
+{{/* What the node role's pod has beyond the other's: the GPU, the host's PIDs, HAMi's regions. */}}
+
+{{/* privileged implies that privileges may be gained; Kubernetes refuses anything else. */}}
+{{- define "vgpu.nodeSecurityContext" -}}
+{{- $context := deepCopy .Values.securityContext -}}
+{{- if .Values.mig.enabled -}}
+{{- $capabilities := default (dict) $context.capabilities -}}
+{{- $_ := set $capabilities "add" (append (default (list) $capabilities.add) "SYS_ADMIN" | uniq) -}}
+{{- $_ := set $context "capabilities" $capabilities -}}
+{{- end -}}
+{{- if and (eq .Values.gpuAccess "hostDriver") .Values.hostDriver.privileged -}}
+{{- $_ := set $context "privileged" true -}}
+{{- $_ := set $context "allowPrivilegeEscalation" true -}}
+{{- end -}}
+{{- toYaml $context -}}
+{{- end -}}
+
+{{- define "vgpu.nodeArgs" -}}
+{{- $args := list (printf "--interval=%s" .Values.interval) (printf "--pods-max-age=%s" .Values.podsMaxAge) -}}
+{{- if not .Values.hamiPath }}{{ $args = append $args "--hami-containers=" }}{{ end -}}
+{{- with .Values.tenantPodLabel }}{{ $args = append $args (printf "--tenant-pod-label=%s" .) }}{{ end -}}
+{{- with .Values.podLabelAllowList }}{{ $args = append $args (printf "--pod-labels=%s" (join "," .)) }}{{ end -}}
+{{- toJson $args -}}
+{{- end -}}
+
+{{- define "vgpu.nodeEnv" -}}
+- name: NODE_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: spec.nodeName
+{{- if has .Values.gpuAccess (list "env" "volumeMounts") }}
+- name: NVIDIA_VISIBLE_DEVICES
+  value: {{ ternary "all" "/var/run/nvidia-container-devices" (eq .Values.gpuAccess "env") }}
+- name: NVIDIA_DRIVER_CAPABILITIES
+  value: utility
+{{- end }}
+{{- if .Values.mig.enabled }}
+- name: NVIDIA_MIG_MONITOR_DEVICES
+  value: all
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* The program looks for HAMi's regions and for the driver's library in places of its own: mounts bring them there. */}}
+{{- define "vgpu.nodeMounts" -}}
+{{- if .Values.hamiPath }}
+- name: hami
+  mountPath: /usr/local/vgpu
+  readOnly: true
+{{- end }}
+{{- if eq .Values.gpuAccess "volumeMounts" }}
+- name: all-gpus
+  mountPath: /var/run/nvidia-container-devices/all
+  readOnly: true
+{{- else if eq .Values.gpuAccess "hostDriver" }}
+- name: driver
+  mountPath: /usr/local/nvidia/lib64
+  readOnly: true
+{{- end }}
+{{- if include "vgpu.webSecret" . }}
+{{ include "vgpu.webMount" . }}
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "vgpu.nodeVolumes" -}}
+{{- with .Values.hamiPath }}
+- name: hami
+  hostPath:
+    path: {{ . }}
+    type: DirectoryOrCreate
+{{- end }}
+{{- if eq .Values.gpuAccess "volumeMounts" }}
+- name: all-gpus
+  hostPath:
+    path: /dev/null
+    type: CharDevice
+{{- else if eq .Values.gpuAccess "hostDriver" }}
+- name: driver
+  hostPath:
+    path: {{ .Values.hostDriver.libraryDir }}
+    type: Directory
+{{- end }}
+{{- if include "vgpu.webSecret" . }}
+{{ include "vgpu.webVolume" . }}
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
