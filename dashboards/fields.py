@@ -131,10 +131,12 @@ class Column:
         if self.width:
             properties["custom__width"] = self.width
         if self.steps:
-            properties["thresholds"] = thresholds(self.steps)
+            # In text what is well needs no colour, and what is unknown must not look well.
+            properties["thresholds"] = thresholds(((None, NEUTRAL), *self.steps[1:]))
             properties["custom__cellOptions"] = {"type": "color-text"}
         if self.bar:
             properties |= {"min": 0, "max": 1, "custom__cellOptions": {"type": "gauge", "mode": "basic"}}
+            properties |= {"thresholds": thresholds(self.steps)} if self.steps else {}
         if self.mappings:
             properties["mappings"] = list(self.mappings)
         if self.hidden:

@@ -95,7 +95,7 @@ _POD_COLUMNS: Final = (
     Column(field="E", title="Outside", unit=f.BYTES, width=100, steps=f.ANY_IS_BAD, empty="not known"),
     Column(field="F", title="Cores granted", unit=f.RATIO, decimals=0, width=125),
     Column(field="G", title="Cores used", unit=f.RATIO, decimals=0, width=100, empty="not known"),
-    Column(field="H", title="Idle since", unit=f.AGO, width=140, empty="not known"),
+    Column(field="H", title="Idle since", unit=f.AGO, width=160, empty="not known"),
 )  # fmt: skip
 
 _FIGURES: Final = Line(

@@ -1,46 +1,22 @@
-"""The page at `/`, for people: who uses which GPU now, what belongs to nobody, which source is blind.
-
-`document` is what the pages of both roles are made of.
-
-One self-contained document: nothing is loaded from elsewhere, every text from outside is escaped.
-"""
+"""The page at `/`, for people: who uses which GPU now, what belongs to nobody, which source is blind."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from exporter import __version__
+from exporter import page_frame
+from exporter.page_containers import is_marked, table
+from exporter.page_figures import alarm, bar, count, mib, name, percent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from exporter.model import SourceStatus
+    from exporter.model import Device, DeviceReading, SourceStatus
     from exporter.snapshot import DeviceUse, PairUse, Snapshot
 
-#: The Content-Security-Policy to send with the page.
-POLICY: Final = (
-    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-
-_STYLE: Final = """
-:root { color-scheme: light dark }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 84rem; padding: 0 1rem }
-h1 { font-size: 1.3rem } h2 { font-size: 1.1rem; margin: 2rem 0 .3rem } p { margin: .3rem 0 }
-.table { overflow-x: auto } table { border-collapse: collapse; width: 100% }
-th, td { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid #8885; overflow-wrap: anywhere }
-th, .n, .bad { white-space: nowrap }
-.n { text-align: right; font-variant-numeric: tabular-nums }
-.bad { color: #c22; font-weight: 600 } .dim { opacity: .65 }
-@media (prefers-color-scheme: dark) { .bad { color: #f77 } }
-"""
-
-_HEAD: Final = (
-    "<tr><th scope=col>Namespace<th scope=col>Pod<th scope=col>Container<th scope=col class=n>Used"
-    "<th scope=col class=n>Granted<th scope=col class=n>Cores used<th scope=col class=n>Cores granted"
-    "<th scope=col class=n>Processes<th scope=col></tr>"
-)
+#: The Content-Security-Policy to send with the page of either role.
+POLICY: Final = page_frame.POLICY
 
 
 def render(snapshot: Snapshot, note: str = "", more: Iterable[str] = (), sources: Iterable[SourceStatus] = ()) -> str:
@@ -49,97 +25,106 @@ def render(snapshot: Snapshot, note: str = "", more: Iterable[str] = (), sources
     `more` is HTML to show beneath the GPUs, and `sources` are those that it came from.
     """
     blind = snapshot.joined.blind
-    node = escape(snapshot.node)
+    pairs: dict[str, list[PairUse]] = {use.device.uuid: [] for use in snapshot.joined.devices}
+    for pair in sorted(snapshot.joined.pairs, key=lambda pair: (pair.owner[1:], pair.owner.pod_uid)):
+        pairs.setdefault(pair.uuid, []).append(pair)
     parts = [
-        f"<p class=bad>Use is not known: {escape(blind)}.</p>" if blind else "",
-        *(_device(snapshot, use) for use in snapshot.joined.devices),
+        f"<p class=alarm>{alarm(f'Use is not known: {blind}.')}</p>" if blind else "",
+        _overview(snapshot, pairs),
+        *(_section(snapshot, number, pairs[use.device.uuid]) for number, use in enumerate(snapshot.joined.devices)),
         *more,
     ]
     statuses = (*snapshot.statuses, *sources)
-    return document(f"GPUs of {node}", f"Who uses the GPUs of {node}", parts, statuses, snapshot.taken, note=note)
+    heading = f"Who uses the GPUs of {name(snapshot.node)}"
+    return page_frame.document(f"GPUs of {snapshot.node}", heading, parts, statuses, snapshot.taken, note=note)
 
 
-def document(
-    title: str, heading: str, parts: Iterable[str], statuses: Iterable[SourceStatus], taken: float, *, note: str = ""
-) -> str:
-    """Return a page of either role: `parts` are HTML, as are title and heading; `taken` is Unix time."""
-    read = datetime.fromtimestamp(taken, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    frame = [
-        "<!doctype html><html lang=en><head><meta charset=utf-8><meta http-equiv=refresh content=5>",
-        "<meta name=viewport content='width=device-width, initial-scale=1'>",
-        f"<title>{title}</title><style>{_STYLE}</style></head><body>",
-        f"<h1>{heading}</h1>",
-        f"<p><strong>{escape(note)}</strong></p>" if note else "",
-        *parts,
-        _sources(statuses),
-        f"<p class=dim>Read {read} · vgpu-tenant-exporter {escape(__version__)} · <a href=/metrics>/metrics</a> · ",
-        "<a href=/readyz>/readyz</a></p></body></html>",
-    ]
-    return "".join(frame)
+def _overview(snapshot: Snapshot, pairs: dict[str, list[PairUse]]) -> str:
+    """Return a line and a link for each GPU, where there are several."""
+    if len(snapshot.joined.devices) < 2:  # noqa: PLR2004  several
+        return "" if snapshot.joined.devices else "<p>The driver has named no GPU yet.</p>"
+    lines = (
+        f"<li><a href='#gpu-{number}'>{_title(use.device)}</a>: {_in_short(snapshot, use, pairs[use.device.uuid])}</li>"
+        for number, use in enumerate(snapshot.joined.devices)
+    )
+    return f"<nav aria-label=GPUs><ul>{''.join(lines)}</ul></nav>"
 
 
-def _device(snapshot: Snapshot, use: DeviceUse) -> str:
-    """Return one GPU's section."""
-    device = use.device
-    head = f"<h2>GPU {device.index}: {escape(device.name)}</h2><p class=dim>{escape(device.uuid)}</p>"
+def _in_short(snapshot: Snapshot, use: DeviceUse, pairs: Sequence[PairUse]) -> str:
+    """Return how full and busy a GPU is, and how much is wrong on it."""
     if use.reading is None:
-        head += "<p class=bad>The driver gives no fresh reading of this GPU.</p>"
-    elif use.reading.memory is not None:
-        memory = use.reading.memory
-        head += (
-            f"<p>{mib(memory.used)} of {mib(memory.total)} in use; {mib(use.granted.memory)} granted to "
-            f"{use.granted.containers} containers.</p>"
-        )
-    pairs = [pair for pair in snapshot.joined.pairs if pair.uuid == device.uuid]
-    pairs.sort(key=lambda pair: (-(pair.used or 0), pair.owner))
-    rows = "".join(_pair(snapshot, pair) for pair in pairs) + "".join(_nobody(use))
-    return f"{head}<div class=table><table>{_HEAD}{rows}</table></div>"
+        return alarm("no fresh reading")
+    memory, busy = use.reading.memory, _busy(snapshot, use)
+    marked = sum(map(is_marked, pairs))
+    said = [
+        f"{percent(memory.used / memory.total)} of memory used" if memory is not None and memory.total else "",
+        f"{percent(busy)} busy" if busy is not None else "",
+        count(len(pairs), "container"),
+        alarm(f"{marked} marked" if marked else ""),
+    ]
+    return ", ".join(part for part in said if part)
 
 
-def _pair(snapshot: Snapshot, pair: PairUse) -> str:
-    """Return one container's row."""
-    account = snapshot.accounts.pairs[pair.uuid, pair.owner]
-    busy = account.utilization if pair.processes is not None else None
-    cells = "".join(f"<td>{escape(text)}" for text in (pair.owner.namespace, pair.owner.pod, pair.owner.container))
-    unknown = f"unknown ({pair.grant_source})"
-    granted = mib(pair.memory_granted) if pair.memory_granted is not None else unknown
-    unlimited = "not limited" if pair.memory_granted is not None else unknown
-    cores = percent(pair.core_granted) if pair.core_granted is not None else unlimited
-    processes = "?" if pair.processes is None else str(pair.processes)
+def _section(snapshot: Snapshot, number: int, pairs: Sequence[PairUse]) -> str:
+    """Return all of one GPU."""
+    use = snapshot.joined.devices[number]
     return (
-        f"<tr>{cells}<td class=n>{mib(pair.used)}<td class=n>{escape(granted)}"
-        f"<td class=n>{percent(busy)}<td class=n>{cores}<td class=n>{processes}<td class=bad>{_remark(pair)}</tr>"
+        f"<section id=gpu-{number} aria-labelledby=gpu-{number}-name>"
+        f"<h2 id=gpu-{number}-name>{_title(use.device)}: {name(use.device.name)}</h2>"
+        f"<p class=dim>{', '.join(_facts(use))}</p>{''.join(_bars(snapshot, use))}"
+        f"{table(snapshot, use, pairs, _title(use.device))}</section>"
     )
 
 
-def _remark(pair: PairUse) -> str:
-    """Return what is wrong with a container's use of memory, if anything."""
-    if pair.used is None or pair.memory_granted is None or pair.used <= pair.memory_granted:
-        return ""
-    return "no grant" if pair.memory_granted == 0 else "over grant"
+def _title(device: Device) -> str:
+    return f"MIG instance of GPU {device.index}" if device.parent else f"GPU {device.index}"
 
 
-def _nobody(use: DeviceUse) -> Iterable[str]:
-    """Yield the remainder's rows: what belongs to no container, by reason."""
-    for reason, used in (use.unattributed or {}).items():
-        if used:
-            yield f"<tr class=dim><td colspan=3>nobody: {escape(reason)}<td class=n>{mib(used)}<td colspan=5></tr>"
+def _facts(use: DeviceUse) -> Iterator[str]:
+    """Yield what else is known of a GPU."""
+    yield name(use.device.uuid)
+    yield f"driver {escape(use.device.driver)}"
+    if use.reading is not None and use.reading.temperature is not None:
+        yield f"{use.reading.temperature:.0f} °C"
+    if use.reading is not None and use.reading.power is not None:
+        yield f"{use.reading.power:.0f} W"
 
 
-def _sources(statuses: Iterable[SourceStatus]) -> str:
-    """Return how the sources do, in one line each."""
-    lines = "".join(
-        f"<li>{escape(status.source)}: {'answers' if status.up else '<span class=bad>does not answer</span>'}"
-        for status in statuses
+def _busy(snapshot: Snapshot, use: DeviceUse) -> float | None:
+    account = snapshot.accounts.devices.get(use.device.uuid)
+    return account.utilization if account is not None and use.reading is not None else None
+
+
+def _bars(snapshot: Snapshot, use: DeviceUse) -> Iterator[str]:
+    """Yield what a GPU has, has given away, and is used of, one above the other to compare."""
+    if use.reading is None:
+        yield f"<p class=alarm>{alarm('The driver gives no fresh reading of this GPU.')}</p>"
+        return
+    yield "<dl>"
+    yield from _memory_bars(use, use.reading)
+    busy, cores = _busy(snapshot, use), use.granted.cores
+    whole = max(1.0, cores)
+    if busy is not None:
+        yield _bar("Cores busy", busy, whole, "mean of the last minute", percent(busy))
+    if use.reading.memory is not None or busy is not None:  # else its instances have them
+        yield _bar("Cores granted", cores, whole, "where cores are limited", percent(cores))
+    yield "</dl>"
+
+
+def _memory_bars(use: DeviceUse, reading: DeviceReading) -> Iterator[str]:
+    memory, granted = reading.memory, use.granted
+    if memory is None:
+        return
+    whole = max(memory.total, granted.memory)  # more may be granted than there is
+    share = f"{percent(memory.used / memory.total)} of it" if memory.total else ""
+    yield _bar("Memory used", memory.used, whole, share, mib(memory.used))
+    yield _bar(
+        "Memory granted", granted.memory, whole, f"to {count(granted.containers, 'container')}", mib(granted.memory)
     )
-    return f"<h2>Sources</h2><ul>{lines}</ul>"
+    yield _bar("Memory there is", memory.total, whole, "", mib(memory.total))
 
 
-def mib(value: float | None) -> str:
-    """Return bytes for people, in MiB as HAMi grants them; "?" for None."""
-    return "?" if value is None else f"{value / 2**20:,.0f} MiB"
-
-
-def percent(value: float | None) -> str:
-    """Return a ratio for people; "?" for None."""
-    return "?" if value is None else f"{value:.1%}"
+def _bar(title: str, amount: float, whole: float, remark: str, figure: str) -> str:
+    """Return one bar and its figure; `whole` is what the longest of its kind may be."""
+    said = f"{figure} <span class=dim>{remark}</span>" if remark else figure
+    return f"<dt>{title}</dt><dd>{bar(f'{title}: {figure}', amount, whole)}<span>{said}</span></dd>"

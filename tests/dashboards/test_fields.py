@@ -103,10 +103,10 @@ def test_a_column_has_its_own_unit_decimals_and_width() -> None:
 
 
 def test_a_columns_steps_colour_its_text() -> None:
-    """A background of colour is harder to read."""
+    """A background of colour is harder to read; what is well is no colour's business, and unknown is not well."""
     said = properties(Column(field="A", title="Alerts", steps=f.ANY_IS_BAD).override())
     assert said["custom.cellOptions"] == {"type": "color-text"}
-    assert said["thresholds"] == f.thresholds(f.ANY_IS_BAD)
+    assert said["thresholds"] == f.thresholds(((None, f.NEUTRAL), *f.ANY_IS_BAD[1:]))
 
 
 def test_a_bar_goes_from_nothing_to_one_and_keeps_its_steps() -> None:
