@@ -17,7 +17,7 @@ demo: .venv/.run ## play the recorded node: no GPU, no cluster
 test: .venv/.dev ## the tests (wider searches: .venv/bin/pytest -m property)
 	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not property and not live"
 
-test-live: .venv/.dev ## the alerts that fire when a real Prometheus scrapes the demo; needs `make tools`
+test-live: .venv/.dev ## what takes a minute: real Prometheus on demo, rules and dashboards, the image; needs `make tools`
 	$(BIN)/python -m pytest -m live
 
 lint: .venv/.dev ## ruff, mypy, the layers
