@@ -11,7 +11,7 @@ from dashboards import fleet_figures as figures
 from dashboards import links, variables
 from dashboards.board import Board, firing
 from dashboards.fields import by_name
-from dashboards.fleet_figures import CLUSTERS, NODES, added, share
+from dashboards.fleet_figures import CLUSTERS, NODES, added, share, share_of_all
 from dashboards.fleet_sections import SECTIONS
 from dashboards.fleet_tables import CARDS, FIRING, TENANTS
 from dashboards.layout import Line, line
@@ -89,10 +89,10 @@ _UNWATCHED: Final = stat(
 
 _NOBODYS: Final = stat(
     "Unattributed memory",
-    "GPU memory in use that belongs to no known container, as a share of all there is. "
+    "GPU memory in use that belongs to no known container, as a share of that of the GPUs that tell. "
     f"Source: {c.DEVICE_MEMORY_UNATTRIBUTED.name} by {c.DEVICE_MEMORY_TOTAL.name}; no data while nothing can be "
     "attributed. A few hundred MiB a GPU are the driver's own; for more, see the section Nobody's.",
-    [Query(share(f"sum({figures.NOBODYS})", f"sum({figures.MEMORY})"))], f.RATIO, decimals=1,
+    [Query(share_of_all(figures.NOBODYS, figures.MEMORY))], f.RATIO, decimals=1,
     steps=((None, f.GOOD), (figures.MUCH, f.WARN)),
 )  # fmt: skip
 
@@ -117,8 +117,8 @@ _MEMORY_SHARES: Final = stat(
     f"{c.DEVICE_MEMORY_GRANTED.name}, {c.DEVICE_MEMORY_USED.name}, {c.DEVICE_MEMORY_TOTAL.name}. Granted above 100 % "
     "is HAMi's memory scaling; used near 100 % means that allocations fail soon.",
     [
-        Query(share(added(c.DEVICE_MEMORY_GRANTED), f"sum({figures.MEMORY})"), "granted"),
-        Query(share(added(c.DEVICE_MEMORY_USED), f"sum({figures.MEMORY})"), "used"),
+        Query(share_of_all(gauge(c.DEVICE_MEMORY_GRANTED, NODES), figures.MEMORY), "granted"),
+        Query(share_of_all(gauge(c.DEVICE_MEMORY_USED, NODES), figures.MEMORY), "used"),
     ],
     f.RATIO, decimals=0,
 )  # fmt: skip
@@ -145,7 +145,7 @@ _CORE_SHARES: Final = stat(
     f"granted nothing. Sources: {c.DEVICE_CORE_GRANTED.name}, {c.DEVICE_CORE_BUSY.name}, {c.DEVICE_OBSERVED.name}. "
     "Much granted and little busy is waste; busy near 100 % slows everybody.",
     [
-        Query(share(added(c.DEVICE_CORE_GRANTED), figures.GPUS), "granted"),
+        Query(figures.CORES_GRANTED_OF_GPUS, "granted"),
         Query(share(f"sum({figures.BUSY})", f"sum({figures.OBSERVED})"), "busy"),
     ],
     f.RATIO, decimals=0,
@@ -215,4 +215,5 @@ FLEET: Final = Board(
         line(7, TENANTS, CARDS),
     ),
     sections=SECTIONS,
+    alerts=CLUSTERS,
 )  # fmt: skip

@@ -29,10 +29,30 @@ def share(part: str, whole: str) -> str:
     return f"{part} / ({whole} > 0)"
 
 
-def by_tenant(of_namespaces: str, how: str = "sum") -> str:
+def share_of_all(part: str, whole: str) -> str:
+    """Return the ratio of two figures of GPUs, added up over those of which both are known.
+
+    A GPU that is down has its grants and no memory, one whose exporter is blind has memory and no use: either would
+    move the share of all others.
+    """
+    return share(f"sum({part} and {whole})", f"sum({whole} and {part})")
+
+
+#: Whose a namespace is; of one that is gone by now, whose it was.
+_WHOSE: Final = (
+    f"({TENANT} or on {labels(NAMESPACE)} topk by {labels(NAMESPACE)} (1, last_over_time({TENANT}[$__range])))"
+)
+
+
+def by_tenant(of_namespaces: str, how: str = "sum", whose: str = TENANT) -> str:
     """Return a figure of namespaces as one of tenants: a recording rule says whose a namespace is."""
-    joined = f"({of_namespaces}) * on {labels(NAMESPACE)} group_left (tenant) {TENANT}"
+    joined = f"({of_namespaces}) * on {labels(NAMESPACE)} group_left (tenant) {whose}"
     return f"{how} by (cluster, tenant) ({joined})"
+
+
+def account(of_namespaces: str) -> str:
+    """Return what namespaces add up to over the range of time, by tenant; of namespaces that are gone, too."""
+    return by_tenant(of_namespaces, whose=_WHOSE)
 
 
 def count(series: str, proof: str) -> str:
@@ -93,8 +113,13 @@ SCHEDULABLE: Final = f"({gauge(c.DEVICE_MEMORY_SCHEDULABLE, NODES)} - {gauge(c.D
 #: GPU-seconds per second; of MIG instances there are none.
 BUSY: Final = rate(c.DEVICE_CORE_BUSY, NODES)
 OBSERVED: Final = rate(c.DEVICE_OBSERVED, NODES)
-#: How many GPUs tell what their cores do: the whole that cores granted are a part of.
-GPUS: Final = f"count({gauge(c.DEVICE_CORE_UTILIZATION, NODES)})"
+_TELLING: Final = gauge(c.DEVICE_CORE_UTILIZATION, NODES)
+#: How many GPUs tell what their cores do, and which share of them is granted.
+GPUS: Final = f"count({_TELLING})"
+CORES_GRANTED_OF_GPUS: Final = share_of_all(gauge(c.DEVICE_CORE_GRANTED, NODES), f"({_TELLING} * 0 + 1)")
+#: Of GPUs whose core time can be attributed: GPU-seconds per second of containers, and the whole that they are part of.
+ATTRIBUTED: Final = rate(c.DEVICE_CORE_ATTRIBUTED, NODES)
+ATTRIBUTABLE: Final = f"sum({OBSERVED} and {ATTRIBUTED})"
 #: Memory in use that belongs to no container, by GPU.
 NOBODYS: Final = total(DEVICE, gauge(c.DEVICE_MEMORY_UNATTRIBUTED, NODES))
 #: Its share of the GPU's memory from which an alert warns.

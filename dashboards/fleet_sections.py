@@ -9,7 +9,7 @@ from dashboards import fields as f
 from dashboards import fleet_figures as figures
 from dashboards import links
 from dashboards.fields import Column
-from dashboards.fleet_figures import CLUSTERS, NODES, added, by_tenant, share
+from dashboards.fleet_figures import CLUSTERS, NODES, added, share
 from dashboards.layout import Line, Section, line
 from dashboards.panels import table, timeseries
 from dashboards.queries import Query, gauge, increase, rate, total
@@ -189,7 +189,7 @@ _NOBODYS_CORES: Final = timeseries(
 
 def _account(metric: Metric[Any], scale: str = "") -> Query:
     """Return what tenants add up to over the range of time, gone pods included."""
-    return Query(f"{by_tenant(total(NAMESPACE, increase(metric, NODES)))} {scale}".rstrip(), latest=True)
+    return Query(f"{figures.account(total(NAMESPACE, increase(metric, NODES)))} {scale}".rstrip(), latest=True)
 
 
 _ACCOUNTS: Final = table(
@@ -216,15 +216,17 @@ _ACCOUNTS: Final = table(
     by="GPU-hours granted",
 )  # fmt: skip
 
+_IDLE: Final = f"clamp_min({figures.OBSERVED} - {figures.BUSY}, 0)"
+
 _SHARES: Final = timeseries(
     "Where GPU time goes",
     "Shares of the observed time: of containers, of nobody known, and idle; they add up to 100 %. "
     f"Sources: {c.DEVICE_CORE_ATTRIBUTED.name}, {c.DEVICE_CORE_UNATTRIBUTED.name}, {c.DEVICE_OBSERVED.name}. Much idle "
     "time while cores are granted: look for grants to give back.",
     [
-        Query(share(f"sum({rate(c.DEVICE_CORE_ATTRIBUTED, NODES)})", f"sum({figures.OBSERVED})"), "containers"),
-        Query(share(f"sum({rate(c.DEVICE_CORE_UNATTRIBUTED, NODES)})", f"sum({figures.OBSERVED})"), "unattributed"),
-        Query(share(f"sum(clamp_min({figures.OBSERVED} - {figures.BUSY}, 0))", f"sum({figures.OBSERVED})"), "idle"),
+        Query(share(f"sum({figures.ATTRIBUTED})", figures.ATTRIBUTABLE), "containers"),
+        Query(share(f"sum({rate(c.DEVICE_CORE_UNATTRIBUTED, NODES)})", figures.ATTRIBUTABLE), "unattributed"),
+        Query(share(f"sum({_IDLE} and {figures.ATTRIBUTED})", figures.ATTRIBUTABLE), "idle"),
     ],
     f.RATIO, stacked=True, most=1,
     overrides=[f.colored("containers", f.USED), f.colored("unattributed", f.NOBODYS), f.colored("idle", f.IDLE)],
@@ -261,7 +263,7 @@ _XIDS: Final = table(
     "79, 95 and the like need a reset or a repair; 13, 31 and 43 are faults of programs.",
     [
         Query(f"{increase(c.DEVICE_XID_ERRORS, NODES)} > 0", latest=True),
-        Query(f"{gauge(c.DEVICE_XID_LAST, NODES)} * 1000", latest=True),
+        Query(f"({gauge(c.DEVICE_XID_LAST, NODES)} > time() - $__range_s) * 1000", latest=True),
     ],
     [
         _CLUSTER, _NODE, XID, Column(field="A", title="Events", unit=f.NUMBER, decimals=0, width=80),

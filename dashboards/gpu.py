@@ -12,7 +12,7 @@ from dashboards.fields import Column
 from dashboards.gpu_sections import CHOSEN, GREYS, REASON, of
 from dashboards.layout import Line, line
 from dashboards.panels import stat, table, timeseries
-from dashboards.queries import Query, gauge, rate, total
+from dashboards.queries import Query, chosen, gauge, rate, total
 from exporter import catalogue as c
 
 _POD: Final = (*CLUSTER, "namespace", "pod")
@@ -139,7 +139,8 @@ def _here() -> Line:
         return gauge(metric, CHOSEN, _CONTAINER)
 
     granted, used = container(c.CONTAINER_MEMORY_GRANTED), container(c.CONTAINER_MEMORY_USED)
-    names = {name: links.cell(name.capitalize()) for name in ("namespace", "pod", "container")}
+    busy = f"{rate(c.CONTAINER_CORE_BUSY, CHOSEN, _CONTAINER)} and {container(c.CONTAINER_INFO)}"
+    names = {name: links.cell(name.capitalize()) for name in ("namespace", "pod")}
     return line(
         9,
         table(
@@ -153,7 +154,7 @@ def _here() -> Line:
                 Query(f"{used} / ({granted} > 0)", latest=True),
                 Query(container(c.CONTAINER_MEMORY_COUNTED), latest=True),
                 Query(container(c.CONTAINER_MEMORY_UNCOUNTED), latest=True),
-                Query(rate(c.CONTAINER_CORE_BUSY, CHOSEN, _CONTAINER), latest=True),
+                Query(busy, latest=True),
                 Query(container(c.CONTAINER_CORE_GRANTED), latest=True),
                 Query(container(c.CONTAINER_PROCESSES), latest=True),
                 Query(f"{container(c.CONTAINER_LAST_ACTIVE)} * 1000", latest=True),
@@ -189,5 +190,5 @@ GPU: Final = Board(
         gpu_sections.against_physical(), gpu_sections.unattributed(), gpu_sections.power(), gpu_sections.faults(),
         gpu_sections.partitions(), gpu_sections.abilities(),
     ),
-    alerts='device_uuid=~"$device_uuid"',
+    alerts=chosen("cluster", "device_uuid"),
 )  # fmt: skip

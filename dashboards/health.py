@@ -13,7 +13,7 @@ from dashboards import health_figures as figures
 from dashboards import links, variables
 from dashboards.board import Board
 from dashboards.fields import Column
-from dashboards.fleet_figures import UNWATCHED_NODES
+from dashboards.fleet_figures import CLUSTERS, UNWATCHED_NODES
 from dashboards.health_figures import WHERE, each, grown, of_exporters
 from dashboards.health_sections import SECTIONS
 from dashboards.layout import Line, line
@@ -30,9 +30,9 @@ _STATE: Final = tuple(f.words({"1": ("up", f.GOOD), "0": ("down", f.BAD)}))
 
 _DOWN: Final = stat(
     "Exporters down",
-    "Exporters that Prometheus cannot scrape: targets of a job with vgpu-tenant-exporter in its name, or of a job that "
-    "has another exporter of ours. Source: up. The table below names them: see the pod and its log, then "
-    "NetworkPolicy, TLS and password.",
+    "Exporters that Prometheus cannot scrape: in a job with vgpu-tenant-exporter in its name or of exporters alone, "
+    "or in another where they answered within a day. Source: up. The table below names them: see the pod and its log, "
+    "then NetworkPolicy, TLS and password.",
     [Query(f"sum({figures.UP} == bool 0)", latest=True)], f.NUMBER, steps=f.ANY_IS_BAD,
 )  # fmt: skip
 
@@ -196,5 +196,5 @@ HEALTH: Final = Board(
         line(9, _SOURCES, _WHY),
     ),
     sections=SECTIONS,
-    alerts='scope="exporter"',
+    alerts=f'{CLUSTERS},scope="exporter"',
 )  # fmt: skip

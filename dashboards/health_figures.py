@@ -39,10 +39,15 @@ def of_exporters(foreign: str, window: str = "") -> str:
     return f"max by {labels(TARGET)} ({f'rate({series})' if window else series} {_OURS})"
 
 
-#: Whether targets answer: a job of ours by name, or one that has another exporter of ours.
+_JOB: Final = labels((*CLUSTER, "job"))
+_ON_TARGET: Final = f"on {labels(TARGET)}"
+#: Whether targets answer, of whom VgpuExporterDown speaks: a job of ours by name, who answered within the last day, or
+#: a job in which whoever answers is ours. In one that scrapes all annotated pods others' failures are not ours.
 UP: Final = (
     f'max by {labels(TARGET)} (up{{{WHERE},job=~".*vgpu-tenant-exporter.*"}}'
-    f" or up{{{WHERE}}} and on {labels((*CLUSTER, 'job'))} {select(c.SNAPSHOT_TIMESTAMP)})"
+    f" or up{{{WHERE}}} and {_ON_TARGET} last_over_time({select(c.SNAPSHOT_TIMESTAMP, window='[1d]')})"
+    f" or up{{{WHERE}}} and on {_JOB} {select(c.SNAPSHOT_TIMESTAMP)}"
+    f" unless on {_JOB} (up{{{_CLUSTERS}}} == 1 unless {_ON_TARGET} {select(c.SNAPSHOT_TIMESTAMP)}))"
 )
 #: CPUs that each process takes.
 PROCESSOR: Final = of_exporters("process_cpu_seconds_total", RATE)

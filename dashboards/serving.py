@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from alerts.promql import labels
 from dashboards import fields as f
 from dashboards import links, serving_pods, serving_sections, variables
 from dashboards.board import Board
@@ -14,6 +15,8 @@ from dashboards.models import (
     NO_MODELS,
     NO_VLLM,
     NO_XINFERENCE,
+    PLACES,
+    POD,
     VLLM,
     XINFERENCE,
     by_model,
@@ -192,6 +195,11 @@ def _xinference() -> Line:
     return line(6, rate, latency, work, failures)
 
 
+def _worth() -> str:
+    """Return tokens by GPU-second: of pods whose GPU time is known, as the others' tokens would look gratis."""
+    return f"{by_model(f'({tokens()} and on {labels(POD)} {cores()})')} / ({by_model(cores())} > 0)"
+
+
 def _cards() -> Line:
     taken = timeseries(
         "GPU memory of models",
@@ -227,7 +235,7 @@ def _cards() -> Line:
         "Tokens read and written for each second of GPU time of the model's pods "
         "(vgpu_container_core_busy_seconds_total): what a GPU is worth with this model. Low beside others of its "
         "size: small batches, or prompts too long.",
-        [Query(f"{by_model(tokens())} / ({by_model(cores())} > 0)", BY_MODEL)], f.NUMBER, empty=NO_MODELS,
+        [Query(_worth(), BY_MODEL)], f.NUMBER, empty=NO_MODELS,
     )  # fmt: skip
     return line(6, taken, used, rates, worth)
 
@@ -243,5 +251,5 @@ SERVING: Final = Board(
         serving_pods.pods(), serving_pods.cards(), serving_sections.vllm(), serving_sections.xinference(),
         serving_sections.router(),
     ),
-    alerts='namespace=~"$namespace"',
+    alerts=PLACES,
 )  # fmt: skip

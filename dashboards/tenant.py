@@ -24,13 +24,16 @@ _GRANTED: Final = total(POD, gauge(c.CONTAINER_MEMORY_GRANTED, CHOSEN))
 _USED: Final = total(POD, gauge(c.CONTAINER_MEMORY_USED, CHOSEN))
 _UNCOUNTED: Final = gauge(c.CONTAINER_MEMORY_UNCOUNTED, CHOSEN)
 
+#: Alerts about tenants: those about GPUs and exporters may bear the namespace of the exporter's own release.
+_ABOUT: Final = f'{CHOSEN},scope="tenant"'
+
 
 def _alerts() -> core.Stat:
     return stat(
         "Alerts",
         "Alerts that fire about these namespaces, by severity (ALERTS of this exporter's rules). They are marked on "
         "the graphs; each one's runbook says what to do. None: nothing fires, or the alert rules are not loaded.",
-        [Query(f"count by (severity) ({firing(CHOSEN)})", "{{severity}}", latest=True)],
+        [Query(f"count by (severity) ({firing(_ABOUT)})", "{{severity}}", latest=True)],
         f.NUMBER, empty=NONE,
         overrides=[f.colored("critical", f.BAD), f.colored("warning", f.WARN)],
     )  # fmt: skip
@@ -126,5 +129,5 @@ TENANT: Final = Board(
     ),
     first=(_FIGURES, quota.graphs(8), line(10, _pods())),
     sections=(accounts.ACCOUNTS, accounts.PODS, quota.SECTION),
-    alerts=CHOSEN,
+    alerts=_ABOUT,
 )

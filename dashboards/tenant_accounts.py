@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from alerts.promql import CLUSTER, NAMESPACE, labels, select
+from alerts.recording import TENANT
 from dashboards import fields as f
 from dashboards import links
 from dashboards.fields import Column
@@ -32,13 +33,19 @@ _MEMORY: Final = "tenant:vgpu_memory_granted_byte_seconds:increase1h"
 _ENERGY: Final = "tenant:vgpu_energy_joules:increase1h"
 
 
+#: Who owns, or owned within the range, one of the namespaces chosen: a link to one of them chooses no tenant.
+_OWNERS: Final = f"last_over_time({TENANT}{{{chosen('cluster', 'tenant', 'namespace')}}}[$__range])"
+
+
 def _over_range(rule: str) -> str:
     """Return the sum of an hourly figure over the range: every 5 minutes, as it is recorded, a twelfth of it.
 
     So a range need not begin on the hour; it counts the hour before it by half as much as it lacks of its last.
     """
     where = chosen("cluster", "tenant")
-    return f"{total(_TENANT, f'sum_over_time({rule}{{{where}}}[$__range:5m])')} / 12"
+    return (
+        f"({total(_TENANT, f'sum_over_time({rule}{{{where}}}[$__range:5m])')} and on {labels(_TENANT)} {_OWNERS}) / 12"
+    )
 
 
 _LAG: Final = (
@@ -50,7 +57,7 @@ def gpu_hours() -> core.Stat:
     """Return GPU-hours of the tenants chosen: used, granted, billable."""
     return stat(
         "GPU-hours",
-        f"GPU-hours of the tenants, all their namespaces: cores used, cores granted, and what to bill, the larger "
+        f"GPU-hours of the tenants chosen, or of those whose namespaces are, all their namespaces: cores used, cores granted, and what to bill, the larger "
         f"share of cores and memory that was granted on each GPU ({_USED}, {_CORES}, {_BILLABLE}). {_LAG} No data: the "
         "recording rules are not loaded.",
         [

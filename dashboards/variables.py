@@ -48,13 +48,18 @@ def device(*, several: bool = False) -> core.Template:
 
 
 def tenant(*, several: bool = True) -> core.Template:
-    """Which tenants: a tenant owns namespaces (a recording rule says which)."""
-    return _variable("tenant", "Tenant", f"label_values({TENANT}{{{chosen('cluster')}}}, tenant)", several=several)
+    """Which tenants: a tenant owns namespaces (a recording rule says which); All are also those of no known tenant."""
+    query = f"label_values({TENANT}{{{chosen('cluster')}}}, tenant)"
+    return _variable("tenant", "Tenant", query, several=several, everything=".*")
 
 
 def namespace_of_tenant() -> core.Template:
-    """Which of the tenants' namespaces; All are those, and not all there are."""
-    query = f"label_values({TENANT}{{{chosen('cluster', 'tenant')}}}, namespace)"
+    """Which of the tenants' namespaces; All are those, and not all there are.
+
+    Without the recording rules: those of all containers, while no tenant is chosen.
+    """
+    names = f'__name__=~"{TENANT}|{c.CONTAINER_INFO.name}",exported_namespace=""'
+    query = f"label_values({{{names},{chosen('cluster', 'tenant')}}}, namespace)"
     return _variable("namespace", "Namespace", query, everything=None)
 
 

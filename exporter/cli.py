@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from exporter import __version__, config, logs
 from exporter.errors import CaptureError, ConfigError, ExporterError
+from exporter.top import flags
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("demo", help="the same on a recorded node: no GPU or cluster needed", allow_abbrev=False)
     )
     _add_capture(commands.add_parser("capture", help="record this node for a bug report or a test", allow_abbrev=False))
+    _add_top(commands.add_parser("top", help="watch who uses the GPUs, in a terminal", allow_abbrev=False))
     _add_doctor(commands.add_parser("doctor", help="find out why data is missing, and what to do", allow_abbrev=False))
     return parser
 
@@ -189,6 +191,18 @@ def _capture(given: argparse.Namespace) -> None:
             kubernetes=not given.no_kubernetes,
         )
     )
+
+
+def _add_top(parser: argparse.ArgumentParser) -> None:
+    flags.add(parser)
+    parser.set_defaults(run=_top)
+
+
+def _top(given: argparse.Namespace) -> None:
+    settings = flags.settings(given, os.environ, _read)
+    from exporter.roles.top import show  # noqa: PLC0415  no other command needs it
+
+    show(settings)
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:

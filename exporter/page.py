@@ -108,6 +108,7 @@ def _bars(snapshot: Snapshot, use: DeviceUse) -> Iterator[str]:
         yield _bar("Cores busy", busy, whole, "mean of the last minute", percent(busy))
     if use.reading.memory is not None or busy is not None:  # else its instances have them
         yield _bar("Cores granted", cores, whole, "where cores are limited", percent(cores))
+        yield _bar("Whole GPU", 1.0, whole, "", percent(1.0))
     yield "</dl>"
 
 
@@ -116,15 +117,15 @@ def _memory_bars(use: DeviceUse, reading: DeviceReading) -> Iterator[str]:
     if memory is None:
         return
     whole = max(memory.total, granted.memory)  # more may be granted than there is
-    share = f"{percent(memory.used / memory.total)} of it" if memory.total else ""
+    share = f"{percent(memory.used / memory.total)} of the GPU" if memory.total else ""
     yield _bar("Memory used", memory.used, whole, share, mib(memory.used))
     yield _bar(
         "Memory granted", granted.memory, whole, f"to {count(granted.containers, 'container')}", mib(granted.memory)
     )
-    yield _bar("Memory there is", memory.total, whole, "", mib(memory.total))
+    yield _bar("Physical memory", memory.total, whole, "", mib(memory.total))
 
 
 def _bar(title: str, amount: float, whole: float, remark: str, figure: str) -> str:
     """Return one bar and its figure; `whole` is what the longest of its kind may be."""
     said = f"{figure} <span class=dim>{remark}</span>" if remark else figure
-    return f"<dt>{title}</dt><dd>{bar(f'{title}: {figure}', amount, whole)}<span>{said}</span></dd>"
+    return f"<div><dt>{title}</dt><dd><span>{said}</span>{bar(f'{title}: {figure}', amount, whole)}</dd></div>"

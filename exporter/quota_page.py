@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from exporter import page_frame
-from exporter.page_figures import alarm, bar, cell, count, head, mib, name, percent
+from exporter.page_figures import alarm, bar, cell, count, drawn, head, mib, name, percent
 from exporter.quota_model import PENDING_REASONS
 
 if TYPE_CHECKING:
@@ -95,11 +95,15 @@ def _row(totals: QuotaTotals, namespace: str, resource: str) -> str:
     )
     return (
         f"<tr role=row><th scope=row role=rowheader>{name(resource)}</th>"
-        f"{cell(_bar(granted, hard) + _amount(granted, measure), 'granted')}"
-        f"{cell('not limited' if hard is None else _amount(hard, measure), 'allowed')}{cell(share, 'Share')}"
+        f"{cell(drawn(_bar(granted, hard), _amount(granted, measure)), 'Granted')}"
+        f"{_allowed(hard, measure)}{cell(share, 'Share')}"
         f"{cell(name(totals.binding.get(key, '')) if key in totals.binding else '', 'Quota', kind='text')}"
         f"{cell(others, kind='wide')}{cell(_over(granted, hard), kind='wide')}</tr>"
     )
+
+
+def _allowed(hard: float | None, measure: Measure | None) -> str:
+    return cell("not limited") if hard is None else cell(_amount(hard, measure), "of")
 
 
 def _bar(granted: float | None, hard: float | None) -> str:
@@ -137,6 +141,6 @@ def _other_quota(totals: QuotaTotals, namespace: str, quota: str, resource: str)
     granted, hard = totals.quota_granted.get(key), totals.quota_hard[key]
     return (
         f"<tr role=row><th scope=row role=rowheader>{name(namespace)} / {name(quota)}</th>"
-        f"{cell(escape(resource), kind='wide')}{cell(_bar(granted, hard) + _amount(granted, measure), 'granted')}"
-        f"{cell(_amount(hard, measure), 'allowed')}{cell(_over(granted, hard), kind='wide')}</tr>"
+        f"{cell(escape(resource), kind='wide')}{cell(drawn(_bar(granted, hard), _amount(granted, measure)), 'Granted')}"
+        f"{cell(_amount(hard, measure), 'of')}{cell(_over(granted, hard), kind='wide')}</tr>"
     )

@@ -17,6 +17,7 @@ import argparse
 import copy
 import json
 import secrets
+import ssl
 import threading
 import time
 from bisect import bisect_right
@@ -88,8 +89,15 @@ class Fault:
 class KubeServer:
     """The server; a context manager. All methods may be called from any thread while it serves."""
 
-    def __init__(self, *, token: str = BEARER, port: int = 0, bookmark_every: float | None = None) -> None:
-        """`port` 0 picks a free one; `bookmark_every` seconds sends bookmarks to idle watches by itself.
+    def __init__(
+        self,
+        *,
+        token: str = BEARER,
+        port: int = 0,
+        bookmark_every: float | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`port` 0 picks a free one; `bookmark_every` seconds sends bookmarks to idle watches by itself; `tls`: HTTPS.
 
         `forbidden` are resources that nobody may read; `largest_page` is how many objects a page of a list has;
         `ahead` are seconds by which the server's clock is ahead.
@@ -111,6 +119,7 @@ class KubeServer:
         self._faults: list[Fault] = []
         self._objects: dict[tuple[str, str, str], Object] = {}
         self._port = port
+        self._tls = tls
         self._listener: _Listener | None = None
         self.accept()
 
@@ -125,13 +134,17 @@ class KubeServer:
     @property
     def url(self) -> str:
         """The address, `http://127.0.0.1:port`; it stays the same over `refuse` and `accept`."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
 
     def accept(self) -> None:
         """Listen (again)."""
         self.released.clear()
         self._listener = _Listener(("127.0.0.1", self._port), self)
         self._port = self._listener.server_address[1]
+        if self._tls:
+            self._listener.socket = self._tls.wrap_socket(
+                self._listener.socket, server_side=True, do_handshake_on_connect=False
+            )
         threading.Thread(target=self._listener.serve_forever, args=(0.02,), daemon=True).start()
 
     def refuse(self) -> None:

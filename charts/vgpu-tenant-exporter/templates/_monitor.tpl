@@ -21,10 +21,10 @@ port: metrics
 path: /metrics
 scheme: {{ include "vgpu.scheme" (dict "root" .root "scheme" .monitor.scheme) }}
 {{- with .monitor.interval }}
-interval: {{ . }}
+interval: {{ . | quote }}
 {{- end }}
 {{- with .monitor.scrapeTimeout }}
-scrapeTimeout: {{ . }}
+scrapeTimeout: {{ . | quote }}
 {{- end }}
 honorLabels: {{ .monitor.honorLabels }}
 {{- with .monitor.tlsConfig }}

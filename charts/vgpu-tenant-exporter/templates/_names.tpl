@@ -29,8 +29,8 @@
 {{- end -}}
 
 {{- define "vgpu.releaseLabels" -}}
-app.kubernetes.io/name: {{ include "vgpu.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "vgpu.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "vgpu.selectorLabels" -}}

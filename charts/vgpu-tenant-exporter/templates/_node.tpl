@@ -71,7 +71,7 @@
 {{- with .Values.hamiPath }}
 - name: hami
   hostPath:
-    path: {{ . }}
+    path: {{ . | quote }}
     type: DirectoryOrCreate
 {{- end }}
 {{- if eq .Values.gpuAccess "volumeMounts" }}
@@ -82,7 +82,7 @@
 {{- else if eq .Values.gpuAccess "hostDriver" }}
 - name: driver
   hostPath:
-    path: {{ .Values.hostDriver.libraryDir }}
+    path: {{ .Values.hostDriver.libraryDir | quote }}
     type: Directory
 {{- end }}
 {{- if include "vgpu.webSecret" . }}

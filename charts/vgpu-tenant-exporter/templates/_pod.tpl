@@ -19,7 +19,7 @@
 
 {{/* Everything of a pod's spec that is no container, no volume and no privilege. */}}
 {{- define "vgpu.podSettings" -}}
-serviceAccountName: {{ include "vgpu.serviceAccountName" . }}
+serviceAccountName: {{ include "vgpu.serviceAccountName" . | quote }}
 automountServiceAccountToken: true
 enableServiceLinks: false
 terminationGracePeriodSeconds: 10
@@ -32,7 +32,7 @@ securityContext:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .settings.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 nodeSelector:
   {{- merge (dict "kubernetes.io/os" "linux") .settings.nodeSelector | toYaml | nindent 2 }}
@@ -112,10 +112,10 @@ resources:
     defaultMode: 0440
     sources:
       - secret:
-          name: {{ include "vgpu.webSecret" . }}
+          name: {{ include "vgpu.webSecret" . | quote }}
       {{- with .Values.webConfig.tlsSecret }}
       - secret:
-          name: {{ . }}
+          name: {{ . | quote }}
       {{- end }}
 {{- end -}}
 
