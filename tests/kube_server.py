@@ -17,7 +17,6 @@ import argparse
 import copy
 import json
 import secrets
-import ssl
 import threading
 import time
 from bisect import bisect_right
@@ -27,10 +26,13 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import parse_qsl, urlsplit
 
 from typing_extensions import override
+
+if TYPE_CHECKING:
+    import ssl
 
 Object = dict[str, Any]
 

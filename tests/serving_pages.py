@@ -249,7 +249,7 @@ def xinference_worker(worker: int, seconds: float) -> str:
     page = Page("xinference:")
     where = {"worker_address": address(worker)}
     page.gauge("build_info", 1, version="4.1.0", python_version="3.12.11", xinference_role="worker", **where)
-    page.gauge("config_info", 1, xinference_home="/root/.xinference", xinference_role="worker", **where)
+    page.gauge("config_info", 1, xinference_home="/xinference", xinference_role="worker", **where)
     for model in WORKERS[worker]:
         _replica(page, model, where, seconds)
     return page.text()

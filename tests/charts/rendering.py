@@ -116,11 +116,13 @@ def flags(arguments: Iterable[str]) -> dict[str, list[str]]:
 
 
 def settings(pod: Json) -> config.NodeSettings | config.QuotaSettings:
-    """Return what the program makes of the container's command line; a wrong one raises ConfigError."""
+    """Return what the program makes of the container's environment and command line; wrong ones raise ConfigError."""
     role, *arguments = container(pod)["args"]
-    given = flags(arguments)
+    given, variables = flags(arguments), environment(pod)
+    known = {one.variable for one in (config.NODE if role == "node" else config.QUOTA)}
+    assert {name for name in variables if name.startswith("VGPU_")} <= known
     if role == "node":
         assert given.keys() <= {setting.name for setting in config.NODE}
-        return config.node_settings(given, {"NODE_NAME": "n1"}, None)
+        return config.node_settings(given, variables | {"NODE_NAME": "n1"}, None)
     assert given.keys() <= {setting.name for setting in config.QUOTA}
-    return config.quota_settings(given, {}, None, lambda path: Path(path).read_text())
+    return config.quota_settings(given, variables, None, lambda path: Path(path).read_text())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.charts.rendering import NAMESPACE, RELEASE, SHAPES, container, objects, quota_pod, settings, the
+from tests.charts.rendering import NAMESPACE, RELEASE, SHAPES, container, environment, objects, quota_pod, settings, the
 
 
 def test_it_keeps_to_the_restricted_profile() -> None:
@@ -24,7 +24,7 @@ def test_it_asks_for_no_gpu_in_any_way() -> None:
     values = {"gpuAccess": "cdi", "mig": {"enabled": True}, "hostDriver": {"privileged": True}}
     deployment = the("Deployment", values, name=f"{RELEASE}-quota")
 
-    assert "env" not in container(quota_pod(values))
+    assert all(name.startswith("VGPU_EXPORTER_") for name in environment(quota_pod(values)))
     assert "annotations" not in deployment["spec"]["template"]["metadata"]
     assert "add" not in container(quota_pod(values))["securityContext"]["capabilities"]
 

@@ -15,15 +15,16 @@
 {{- toYaml $context -}}
 {{- end -}}
 
-{{- define "vgpu.nodeArgs" -}}
-{{- $args := list (printf "--interval=%s" .Values.interval) (printf "--pods-max-age=%s" .Values.podsMaxAge) -}}
-{{- if not .Values.hamiPath }}{{ $args = append $args "--hami-containers=" }}{{ end -}}
-{{- with .Values.tenantPodLabel }}{{ $args = append $args (printf "--tenant-pod-label=%s" .) }}{{ end -}}
-{{- with .Values.podLabelAllowList }}{{ $args = append $args (printf "--pod-labels=%s" (join "," .)) }}{{ end -}}
-{{- toJson $args -}}
+{{- define "vgpu.nodeSettings" -}}
+{{- $own := dict "INTERVAL" .Values.interval "PODS_MAX_AGE" .Values.podsMaxAge -}}
+{{- if not .Values.hamiPath }}{{ $_ := set $own "HAMI_CONTAINERS" "" }}{{ end -}}
+{{- with .Values.tenantPodLabel }}{{ $_ := set $own "TENANT_POD_LABEL" . }}{{ end -}}
+{{- with .Values.podLabelAllowList }}{{ $_ := set $own "POD_LABELS" . }}{{ end -}}
+{{- toJson $own -}}
 {{- end -}}
 
 {{- define "vgpu.nodeEnv" -}}
+{{- include "vgpu.environment" (dict "root" . "own" (include "vgpu.nodeSettings" . | fromJson)) | trim }}
 - name: NODE_NAME
   valueFrom:
     fieldRef:

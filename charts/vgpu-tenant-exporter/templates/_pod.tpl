@@ -46,25 +46,30 @@ tolerations:
 {{- end }}
 {{- end -}}
 
-{{/* The container but for its security context, environment and mounts. `args` are the role's own flags. */}}
+{{/* The settings, `own` being the role's: as environment, so that `kubectl exec … vgpu-exporter doctor` checks them, too. */}}
+{{- define "vgpu.environment" -}}
+{{- $values := .root.Values -}}
+{{- $all := dict "LISTEN" (list) "HEALTH_LISTEN" (list) "LOG_FORMAT" $values.log.format "LOG_LEVEL" $values.log.level -}}
+{{- range $values.listenAddresses -}}
+{{- $_ := set $all "LISTEN" (append $all.LISTEN (printf "%s:9836" .)) -}}
+{{- $_ := set $all "HEALTH_LISTEN" (append $all.HEALTH_LISTEN (printf "%s:9837" .)) -}}
+{{- end -}}
+{{- if include "vgpu.webSecret" .root -}}
+{{- $_ := set $all "WEB_CONFIG" (printf "/etc/vgpu-exporter/web/%s" $values.webConfig.key) -}}
+{{- end -}}
+{{- range $name, $value := merge $all .own }}
+- name: VGPU_EXPORTER_{{ $name }}
+  value: {{ kindIs "slice" $value | ternary (join "," $value) $value | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* The container but for its security context, environment and mounts. */}}
 {{- define "vgpu.container" -}}
 name: exporter
 image: {{ include "vgpu.image" .root | quote }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 args:
   - {{ .role }}
-  {{- range .root.Values.listenAddresses }}
-  - {{ printf "--listen=%s:9836" . | quote }}
-  - {{ printf "--health-listen=%s:9837" . | quote }}
-  {{- end }}
-  {{- range .args }}
-  - {{ . | quote }}
-  {{- end }}
-  {{- if include "vgpu.webSecret" .root }}
-  - {{ printf "--web-config=/etc/vgpu-exporter/web/%s" .root.Values.webConfig.key | quote }}
-  {{- end }}
-  - {{ printf "--log-format=%s" .root.Values.log.format | quote }}
-  - {{ printf "--log-level=%s" .root.Values.log.level | quote }}
   {{- range .settings.extraArgs }}
   - {{ . | quote }}
   {{- end }}

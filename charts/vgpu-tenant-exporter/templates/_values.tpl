@@ -25,6 +25,10 @@ dropped on purpose.
 {{- end -}}
 
 {{- define "vgpu.check" -}}
+{{- $name := include "vgpu.fullname" . -}}
+{{- if and .Values.service.enabled (not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name)) -}}
+{{- fail (printf "%s: Kubernetes wants a Service's name to begin with a letter and to have no dots: set fullnameOverride" $name) -}}
+{{- end -}}
 {{- with .Values -}}
 {{- if gt (len (compact (list .podMonitor.enabled .serviceMonitor.enabled .scrapeAnnotations))) 1 -}}
 {{- fail "podMonitor.enabled, serviceMonitor.enabled, scrapeAnnotations: switch on one of them, or every exporter is scraped twice" -}}
