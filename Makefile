@@ -32,12 +32,14 @@ format: .venv/.dev ## let ruff rewrite the code
 
 generate: .venv/.dev ## write what comes from exporter/catalogue.py: tables, rules, runbook, dashboards, the chart's copies
 	$(BIN)/python -m tools.docs
+	$(BIN)/python -m tools.picture_attribution
 	$(BIN)/python -m alerts
 	$(BIN)/python -m dashboards
 	$(BIN)/python -m tools.chart
 
 check-generated: .venv/.dev ## fail if `make generate` would change anything
 	$(BIN)/python -m tools.docs --check
+	$(BIN)/python -m tools.picture_attribution --check
 	$(BIN)/python -m alerts --check
 	$(BIN)/python -m dashboards --check
 	$(BIN)/python -m tools.chart --check

@@ -213,7 +213,7 @@ def test_the_demo_plays_to_its_hold_serves_and_ends() -> None:
     """The demo says its URL, is ready at once, plays to the escape and stays there, and ends on SIGTERM."""
     with demo("--speed", "50", "--hold", "80") as (child, url):
         assert get(url, "/readyz") == (200, "ok\n")
-        until(lambda: "<td class=bad>over grant</tr>" in get(url, "/")[1])
+        until(lambda: "over its grant" in get(url, "/")[1])
         status, body = get(url, "/metrics")
         samples = {
             (sample.name, sample.labels.get("pod")): sample.value for one in parse(body) for sample in one.samples

@@ -244,7 +244,7 @@ def test_a_forbidden_kind_blinds_itself_only(world: QuotaWorld) -> None:
 
     assert world.value("vgpu_source_up", source="quotas") == 0
     assert world.value("vgpu_source_up", source="pods") == 1
-    assert (world.value("vgpu_source_errors_total", source="quotas", reason="forbidden") or 0) >= 1
+    world.wait_for(lambda: (world.value("vgpu_source_errors_total", source="quotas", reason="forbidden") or 0) >= 1)
     assert world.get("/healthz") == (200, "ok\n")
     status, reason = world.get("/readyz")
     assert (status, "quotas" in reason, "pods" in reason) == (503, True, False)
