@@ -44,9 +44,11 @@ check-generated: .venv/.dev ## fail if `make generate` would change anything
 	$(BIN)/python -m dashboards --check
 	$(BIN)/python -m tools.chart --check
 
-pictures: .venv/.dev ## draw docs/images from the demo: needs `make tools`, node and Chromium, and some minutes
+pictures: .venv/.dev ## draw docs/images from the demo: needs `make tools`, node and tmux, and some minutes
 	npm --prefix tools/pictures ci --ignore-scripts --no-audit --no-fund
 	$(BIN)/python -m tests.pictures
+	$(BIN)/python -m tests.page_pictures
+	$(BIN)/python -m tests.terminal_pictures
 
 bench: .venv/.dev ## what a tick and a scrape cost, as a table
 	$(BIN)/python -m tests.bench

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: From the 80th second on the recorded node stays as it is, with all that is wrong there.
-_DEMO: Final = (sys.executable, "-u", "-m", "exporter", "demo", "--hold", "80", "--listen", "127.0.0.1:0")
-_ANNOUNCED: Final = "http://([^/]+)/metrics"
+DEMO: Final = (sys.executable, "-u", "-m", "exporter", "demo", "--hold", "80", "--listen", "127.0.0.1:0")
+ANNOUNCED: Final = "http://([^/]+)/metrics"
 
 
 class Prometheus:
@@ -94,7 +94,7 @@ def demo_scraped(
 
     It is scraped once for each of the clusters, whose name becomes the label `cluster`; "" is none.
     """
-    with running([*_DEMO, "--speed", str(speed)], directory / "demo.log", _ANNOUNCED) as demo:
+    with running([*DEMO, "--speed", str(speed)], directory / "demo.log", ANNOUNCED) as demo:
         jobs = [job(f"vgpu-tenant-exporter{name}", demo, cluster=name) for name in clusters]
         with scraped(directory, [*jobs, *others], time_scale=time_scale) as prometheus:
             yield prometheus

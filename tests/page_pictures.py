@@ -6,12 +6,12 @@ The recording is played to its 80th second, where a container has escaped its gr
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.browser.chromium import Browser
+from tests.monitored import DEMO
 from tests.rules.checkers import ROOT, running
 
 if TYPE_CHECKING:
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     from tests.browser.chromium import Tab
 
-_DEMO: Final = (
-    sys.executable, "-u", "-m", "exporter", "demo", "--speed", "20", "--hold", "80", "--listen", "127.0.0.1:0",
-)  # fmt: skip
 #: Per picture: the scheme, and the width in CSS pixels.
 PICTURES: Final = {
     "light": ("light", 1280),
@@ -48,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
-        demo = running([*_DEMO], directory / "demo.log", "(http://[^/]+/)metrics")
+        demo = running([*DEMO, "--speed", "20"], directory / "demo.log", "(http://[^/]+/)metrics")
         with demo as url, Browser(directory) as browser, browser.tab() as tab:
             tab.open(url)
             tab.wait("document.body.textContent.includes('escaped HAMi')")
