@@ -54,6 +54,12 @@ def words(texts: dict[str, tuple[str, str]]) -> list[Json]:
     return [{"type": "value", "options": options}]
 
 
+def nothing(text: str) -> Json:
+    """Return a mapping of no value to a text without colour; else it has the lowest value's, and that is green."""
+    result = {"text": text, "color": NEUTRAL, "index": 99}
+    return {"type": "special", "options": {"match": "null+nan", "result": result}}
+
+
 def by_name(name: str, **properties: object) -> Json:
     """Return an override of the field of this name; `custom__width=100` sets `custom.width`."""
     return _override("byName", name, properties)

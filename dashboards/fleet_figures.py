@@ -116,7 +116,8 @@ OBSERVED: Final = rate(c.DEVICE_OBSERVED, NODES)
 _TELLING: Final = gauge(c.DEVICE_CORE_UTILIZATION, NODES)
 #: How many GPUs tell what their cores do, and which share of them is granted.
 GPUS: Final = f"count({_TELLING})"
-CORES_GRANTED_OF_GPUS: Final = share_of_all(gauge(c.DEVICE_CORE_GRANTED, NODES), f"({_TELLING} * 0 + 1)")
+_CORES_OF_GPUS: Final = gauge(c.DEVICE_CORE_GRANTED, NODES)
+CORES_GRANTED_OF_GPUS: Final = share(f"sum({_CORES_OF_GPUS} and {_TELLING})", f"count({_TELLING} and {_CORES_OF_GPUS})")
 #: Of GPUs whose core time can be attributed: GPU-seconds per second of containers, and the whole that they are part of.
 ATTRIBUTED: Final = rate(c.DEVICE_CORE_ATTRIBUTED, NODES)
 ATTRIBUTABLE: Final = f"sum({OBSERVED} and {ATTRIBUTED})"

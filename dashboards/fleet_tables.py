@@ -32,6 +32,11 @@ def _ranked(severity: str, rank: int) -> str:
     return f"{rank} * {firing(held)}"
 
 
+def _told_apart(alerts: str) -> str:
+    """Return alerts, each once; those on GPUs and exporters without the namespace of our release, if they bear it."""
+    return f'max by {_FIRING_BY} (label_replace({alerts}, "namespace", "", "scope", "device|exporter"))'
+
+
 _RANKED: Final = " or ".join(_ranked(*one) for one in _RANKS.items())
 _SINCE: Final = 'ALERTS_FOR_STATE{alertname=~"Vgpu.+"}'
 _WORDS: Final = f.words({"3": ("critical", f.BAD), "2": ("warning", f.WARN), "1": ("info", f.USED)})
@@ -41,11 +46,8 @@ FIRING: Final = table(
     "Alerts that fire now, the worst first, and since when their condition holds. Sources: ALERTS, ALERTS_FOR_STATE. "
     "Each alert's page in the runbook says what to do; no data is also what there is without the alert rules.",
     [
-        Query(f"max by {_FIRING_BY} ({_RANKED})", latest=True),
-        Query(
-            f"max by {_FIRING_BY} ({_SINCE}) * 1000 and max by {_FIRING_BY} ({firing(CLUSTERS)})",
-            latest=True,
-        ),
+        Query(_told_apart(_RANKED), latest=True),
+        Query(f"{_told_apart(_SINCE)} * 1000 and {_told_apart(firing(CLUSTERS))}", latest=True),
     ],
     [
         Column(field="A", title="Severity", width=85, steps=f.PLAIN_STEPS, mappings=tuple(_WORDS)),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from grafanalib import core
 
-from dashboards.fields import PLAIN_STEPS, thresholds
+from dashboards.fields import PLAIN_STEPS, nothing, thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,7 +41,7 @@ def stat(
     named = len(queries) > 1 or "{{" in queries[0].legend
     return core.Stat(
         title=title, description=description, targets=_targets(queries), format=unit, noValue=empty, decimals=decimals,
-        graphMode="none" if all(query.latest for query in queries) else "area", mappings=list(mappings),
+        graphMode="none" if all(query.latest for query in queries) else "area", mappings=[*mappings, nothing(empty)],
         reduceCalc="lastNotNull", textMode="value_and_name" if named else "value", color={"mode": "thresholds"},
         overrides=list(overrides), maxDataPoints=None, interval=INTERVAL,
         extraJson={"fieldConfig": {"defaults": {"thresholds": thresholds(steps), "links": list(links)}}},

@@ -32,7 +32,6 @@ _MEMORY_USED: Final = "tenant:vgpu_memory_used_byte_seconds:increase1h"
 _MEMORY: Final = "tenant:vgpu_memory_granted_byte_seconds:increase1h"
 _ENERGY: Final = "tenant:vgpu_energy_joules:increase1h"
 
-
 #: Who owns, or owned within the range, one of the namespaces chosen: a link to one of them chooses no tenant.
 _OWNERS: Final = f"last_over_time({TENANT}{{{chosen('cluster', 'tenant', 'namespace')}}}[$__range])"
 
@@ -42,10 +41,8 @@ def _over_range(rule: str) -> str:
 
     So a range need not begin on the hour; it counts the hour before it by half as much as it lacks of its last.
     """
-    where = chosen("cluster", "tenant")
-    return (
-        f"({total(_TENANT, f'sum_over_time({rule}{{{where}}}[$__range:5m])')} and on {labels(_TENANT)} {_OWNERS}) / 12"
-    )
+    of_tenants = total(_TENANT, f"sum_over_time({rule}{{{chosen('cluster', 'tenant')}}}[$__range:5m])")
+    return f"({of_tenants} and on {labels(_TENANT)} {_OWNERS}) / 12"
 
 
 _LAG: Final = (
@@ -57,9 +54,9 @@ def gpu_hours() -> core.Stat:
     """Return GPU-hours of the tenants chosen: used, granted, billable."""
     return stat(
         "GPU-hours",
-        f"GPU-hours of the tenants chosen, or of those whose namespaces are, all their namespaces: cores used, cores granted, and what to bill, the larger "
-        f"share of cores and memory that was granted on each GPU ({_USED}, {_CORES}, {_BILLABLE}). {_LAG} No data: the "
-        "recording rules are not loaded.",
+        "GPU-hours of the tenants chosen, or whose the namespaces are, all their namespaces: cores used, cores "
+        "granted, and what to bill, the larger share of cores and memory that was granted on each GPU "
+        f"({_USED}, {_CORES}, {_BILLABLE}). {_LAG} No data: the recording rules are not loaded.",
         [
             Query(f"sum({_over_range(_USED)})", "used", latest=True),
             Query(f"sum({_over_range(_CORES)}) / {_HOUR}", "granted", latest=True),

@@ -58,7 +58,7 @@ def namespace_of_tenant() -> core.Template:
 
     Without the recording rules: those of all containers, while no tenant is chosen.
     """
-    names = f'__name__=~"{TENANT}|{c.CONTAINER_INFO.name}",exported_namespace=""'
+    names = f'__name__=~"{TENANT}|{c.CONTAINER_INFO.name}"'
     query = f"label_values({{{names},{chosen('cluster', 'tenant')}}}, namespace)"
     return _variable("namespace", "Namespace", query, everything=None)
 

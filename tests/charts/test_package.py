@@ -75,6 +75,8 @@ def test_the_notes_say_which_level_of_pod_security_is_needed() -> None:
 
     assert told in notes()
     assert told not in notes(**SHAPES["quota-only"])
+    assert told not in notes(hostPID=False, hamiPath="")
+    assert told in notes(hostPID=False, hamiPath="", gpuAccess="volumeMounts")
 
 
 def test_the_notes_say_how_to_see_that_it_works() -> None:

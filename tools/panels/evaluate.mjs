@@ -151,7 +151,10 @@ function ofEmptiness(panel, fieldConfig) {
   const [{ display }] = data.getFieldDisplayValues({
     data: [], fieldConfig, reduceOptions: panel.options.reduceOptions, replaceVariables: asIs, theme,
   });
-  return display.text === fieldConfig.defaults.noValue ? [] : [`without data it says ${display.text}`];
+  return [
+    ...(display.text === fieldConfig.defaults.noValue ? [] : [`without data it says ${display.text}`]),
+    ...(display.color === theme.colors.text.primary ? [] : [`without data it is coloured ${display.color}`]),
+  ];
 }
 
 // One table, its columns in their order and under their titles; links take from the row only what is in it.
