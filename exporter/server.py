@@ -1,7 +1,7 @@
 """The HTTP endpoint: serves the newest snapshot and never makes anyone wait for a driver.
 
-A snapshot is rendered at most once per format, on demand, in a worker thread; scrapes that come at the same time share
-the result. Who may ask, and for how long: web_reload.py and web_connections.py.
+A snapshot is rendered at most once per format, on demand, in a worker thread, and so is its page; whoever asks at the
+same time shares the result. Who may ask, and for how long: web_reload.py and web_connections.py.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import asyncio
 import gzip
 import logging
 from itertools import chain
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client import exposition as text
 from prometheus_client.openmetrics import exposition as openmetrics
@@ -26,7 +26,7 @@ from exporter.web_gate import gate
 from exporter.web_tls import Door
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Sequence
 
     from prometheus_client.core import Metric as Family
 
@@ -40,15 +40,23 @@ _LONGEST_HEADER: Final = 8190  # bytes, of a request's line or one header
 _MOST_HEADERS: Final = 64  # a browser behind two proxies sends half as many
 _LINGERING: Final = 1.0  # seconds that a body is read and thrown away, so that its sender can read why
 _LIMITS: Final = Limits()
+_PAGE_HEADERS: Final = {
+    "Content-Security-Policy": page.POLICY, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}  # fmt: skip
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
-    """Tell our failures from what a client sent that is no HTTP: anybody could fill the log with that."""
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+    """Tell our failures from aiohttp's over what a client sent: anybody could fill the log with those."""
+    traceback = record.exc_info[2] if record.exc_info else None
+    return traceback is None or any(
+        frame.f_globals.get("__name__", "").startswith("exporter.") for frame, _ in walk_tb(traceback)
+    )
 
 
 _log = logging.getLogger(__name__)
-_log.addFilter(_is_ours)
+for _logger in (_log, logging.getLogger("asyncio")):  # asyncio's tells of a task of aiohttp's that failed
+    _logger.addFilter(_is_ours)
 
 
 class Served(Protocol):
@@ -108,7 +116,7 @@ def exposition(written: bytes, found: Iterable[Family], form: Format) -> bytes:
 
 
 class SnapshotRenderer(Generic[S]):
-    """Renders the newest snapshot, each format once; lives on one event loop."""
+    """Renders the newest snapshot, each format and the page once; lives on one event loop."""
 
     def __init__(
         self,
@@ -125,22 +133,26 @@ class SnapshotRenderer(Generic[S]):
         self.show = show
         self._collect = collect
         self._of: S | None = None
-        self._rendered: dict[Format, asyncio.Future[bytes]] = {}
+        self._rendered: dict[Hashable, asyncio.Future[bytes]] = {}
 
     async def body(self, form: Format) -> bytes | None:
         """Return the newest snapshot in a format; None before there is one."""
+        return await self._once(form, lambda snapshot: exposition(*self._collect(snapshot), form))
+
+    async def page(self, note: str) -> bytes | None:
+        """Return the newest snapshot's page with that sentence on top, in UTF-8; None before there is one."""
+        return await self._once(note, lambda snapshot: self.show(snapshot, note).encode())
+
+    async def _once(self, what: Hashable, render: Callable[[S], bytes]) -> bytes | None:
+        """Return what was rendered of the newest snapshot already, or is by now; in a thread if it is the first."""
         snapshot = self.current()
         if snapshot is None:
             return None
         if snapshot is not self._of:
             self._of, self._rendered = snapshot, {}
-        if form not in self._rendered:
-            loop = asyncio.get_running_loop()
-            self._rendered[form] = loop.run_in_executor(None, self._render, snapshot, form)
-        return await asyncio.shield(self._rendered[form])
-
-    def _render(self, snapshot: S, form: Format) -> bytes:
-        return exposition(*self._collect(snapshot), form)
+        if what not in self._rendered:
+            self._rendered[what] = asyncio.get_running_loop().run_in_executor(None, render, snapshot)
+        return await asyncio.shield(self._rendered[what])
 
 
 class Renderer(SnapshotRenderer["Snapshot"]):
@@ -167,13 +179,10 @@ def application(
         return web.Response(body=body, headers=headers)
 
     async def root(_: web.Request) -> web.Response:
-        snapshot = renderer.current()
-        if snapshot is None:
+        html = await renderer.page(note)
+        if html is None:
             raise web.HTTPServiceUnavailable(text=_NOT_YET)
-        html = await asyncio.get_running_loop().run_in_executor(None, renderer.show, snapshot, note)
-        return web.Response(
-            text=html, content_type="text/html", charset="utf-8", headers={"Content-Security-Policy": page.POLICY}
-        )
+        return web.Response(body=html, content_type="text/html", charset="utf-8", headers=_PAGE_HEADERS)
 
     app = health_application(renderer, protection)
     app.router.add_get("/metrics", metrics)
@@ -238,7 +247,7 @@ class Server:
             max_headers=_MOST_HEADERS,
             lingering_time=_LINGERING,
             auto_decompress=False,
-            shutdown_timeout=3,
+            shutdown_timeout=2,  # waited for twice, and all must end within 5 s
         )
         self._runners.append(runner)
         await runner.setup()

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 #: A GPU node's cores are its tenants'.
 _THREADS: Final = 2
-#: Checks that wait or run, of all and of one address: who guesses from one address leaves room for the others.
-_MOST_CHECKS: Final = 16
+#: Checks that wait or run, of all and of one address: who guesses leaves room for the others, even from many addresses.
+_MOST_CHECKS: Final = 64
 _MOST_CHECKS_OF_ONE: Final = 2
 #: bcrypt knows no more of a password; Go and htpasswd cut what is longer, Python's refuses it.
 _PASSWORD_BYTES: Final = 72

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import socket
+from collections import Counter
 from dataclasses import dataclass
 from errno import EADDRNOTAVAIL, EAFNOSUPPORT
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
@@ -71,9 +72,10 @@ class Handler(Protocol):
 class Connection(asyncio.Protocol):
     """One connection, between the transport and what speaks HTTP; each of its states has its time."""
 
-    def __init__(self, client: socket.socket, handler: Handler, crowd: Crowd) -> None:
+    def __init__(self, client: socket.socket, address: str, handler: Handler, crowd: Crowd) -> None:
         """The client is still at the door; see `connection_made`."""
         self.client = client
+        self.address = address
         self.door = crowd.door()
         self._handler = handler
         self._crowd = crowd
@@ -168,7 +170,7 @@ class Crowd:
         #: Who has asked nothing, the longest first: whoever is next may have its place.
         self.waiting: dict[Connection, None] = {}
         self.door = door
-        self._open: set[Connection] = set()
+        self._open: dict[Connection, None] = {}
         self._handler = handler
         self._sockets: list[socket.socket] = []
         self._accepting: list[asyncio.Task[None]] = []
@@ -185,7 +187,7 @@ class Crowd:
         loop, trouble = asyncio.get_running_loop(), ""
         while True:
             try:
-                client, _ = await loop.sock_accept(listening)
+                client, address = await loop.sock_accept(listening)
             except OSError as error:
                 if str(error) != trouble:
                     _log.warning("cannot let anybody in: %s", error.strerror or error)
@@ -193,20 +195,34 @@ class Crowd:
                 await asyncio.sleep(_PAUSE)
             else:
                 trouble = ""
-                self._let_in(client)
+                self._let_in(client, address[0])
 
-    def _let_in(self, client: socket.socket) -> None:
+    def _let_in(self, client: socket.socket, address: str) -> None:
         if len(self._open) >= self.limits.connections:
-            if not self.waiting:
+            leaving = self._makes_room(address)
+            if leaving is None:
                 client.close()
                 return
-            next(iter(self.waiting)).drop()
-        connection = Connection(client, self._handler(), self)
-        self._open.add(connection)
+            leaving.drop()
+        connection = Connection(client, address, self._handler(), self)
+        self._open[connection] = None
         self.waiting[connection] = None
         joining = asyncio.create_task(self._join(connection))
         self._joining.add(joining)
         joining.add_done_callback(self._joining.discard)
+
+    def _makes_room(self, address: str) -> Connection | None:
+        """Return who has to leave for a newcomer from that address; None if it is the newcomer.
+
+        Who holds more places than the newcomer would gives one up, even one that is being served: reading slowly must
+        keep nobody else out. Beyond that who waits makes room, but nobody for an address that has more than it.
+        """
+        held = Counter(one.address for one in self._open)
+        own = held[address]
+        greediest, most = held.most_common(1)[0]
+        if most > own + 1:
+            return next(one for one in (*self.waiting, *self._open) if one.address == greediest)
+        return next((one for one in self.waiting if held[one.address] >= own), None)
 
     async def _join(self, connection: Connection) -> None:
         """Let the client in, by way of TLS's handshake if there is one."""
@@ -226,7 +242,7 @@ class Crowd:
 
     def forget(self, connection: Connection) -> None:
         """Count a connection no more."""
-        self._open.discard(connection)
+        self._open.pop(connection, None)
         self.waiting.pop(connection, None)
 
     async def close(self) -> None:

@@ -38,7 +38,8 @@ class Protection:
         self.door = web_tls.door(self._files)
         self.passwords = Passwords(self._config.users)
         self._bucket = self._new_bucket()
-        self._acted_on = self._seen = self._files.digest.hex()
+        self._seen = _mark(self._files)
+        self._told = ""
         if self._config.users and self._config.tls is None:
             _log.warning("--web-config: passwords without tls_server_config can be read on their way")
 
@@ -61,6 +62,7 @@ class Protection:
 
     def reload(self) -> None:
         """Take the files over as they are, or keep the old; the log says which, and why."""
+        self._told = ""
         self._act(self._look())
 
     async def watch(self) -> None:
@@ -68,7 +70,7 @@ class Protection:
         while True:
             await asyncio.sleep(self._look_every)
             found = await asyncio.to_thread(self._look)
-            if self._seen == _mark(found) != self._acted_on:
+            if self._seen == _mark(found):
                 self._act(found)
             self._seen = _mark(found)
 
@@ -79,15 +81,19 @@ class Protection:
             return error
 
     def _act(self, found: Files | ConfigError) -> None:
-        self._acted_on = self._seen = _mark(found)
+        """Take over what is new; what cannot be is told of once, and tried again, as it may not be the files' fault."""
+        self._seen = _mark(found)
         try:
             if isinstance(found, ConfigError):
                 raise found
             if found.digest != self._files.digest:
                 self._take(found)
                 _log.info("the web config was reloaded")
+            self._told = ""
         except ConfigError as error:
-            _log.error("reload: the web config stays as it was: %s", error)
+            if str(error) != self._told:
+                _log.error("reload: the web config stays as it was: %s", error)
+            self._told = str(error)
 
     def _take(self, files: Files) -> None:
         """Serve by other files from now on; ConfigError if they are no good."""

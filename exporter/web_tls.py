@@ -94,7 +94,12 @@ def _bytes(path: Path, what: str) -> bytes:
 def door(files: Files) -> Door:
     """Return how clients come in; ConfigError if certificate, key or authority are no good."""
     tls = files.config.tls
-    return Door() if tls is None else Door(_context(files, tls), tls.allowed_sans)
+    if tls is None:
+        return Door()
+    try:
+        return Door(_context(files, tls), tls.allowed_sans)
+    except (OSError, ValueError) as error:  # no descriptor is free, or the system's OpenSSL has not that curve or suite
+        raise ConfigError(f"--web-config: {files.path} cannot be used: {error}") from None
 
 
 def _context(files: Files, tls: Tls) -> ssl.SSLContext:
@@ -125,7 +130,7 @@ def _load_certificate(made: ssl.SSLContext, files: Files, tls: Tls) -> None:
             made.load_cert_chain(certificate_path, key_path, _refuse_password)
     except _EncryptedError:
         raise _unusable(files, tls.key, "key", "it is encrypted, and nobody could tell us its password") from None
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+    except (ssl.SSLError, ValueError) as error:
         reason = getattr(error, "reason", None) or "one of them is damaged"
         why = "they do not belong together" if reason == "KEY_VALUES_MISMATCH" else f"OpenSSL says {reason}"
         raise _unusable(files, tls.certificate, "cert", f"with its key: {why}") from None

@@ -26,7 +26,7 @@ class PrometheusApi:
     def __init__(
         self,
         *,
-        series: int = 1,
+        series: int | str = 1,
         overwritten: int = 0,
         targets: int = 1,
         rules: bool = True,
@@ -34,6 +34,7 @@ class PrometheusApi:
     ) -> None:
         """Listen at once, at any free port."""
         self.queries: list[str] = []
+        self.credentials: set[str | None] = set()
         self._numbers = {"exported_namespace": overwritten, "group by": targets, "": series}
         self._groups = [{"name": "vgpu", "rules": _RULES if rules else []}]
         self._firing = firing
@@ -71,6 +72,7 @@ class PrometheusApi:
                 pass
 
             def do_GET(self) -> None:
+                api.credentials.add(self.headers["Authorization"])
                 address = urlsplit(self.path)
                 data = api.answer(address.path, parse_qs(address.query).get("query", [""])[0])
                 body = json.dumps({"status": "success", "data": data}).encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import gzip
 import socket
 import time
@@ -303,6 +304,30 @@ def test_a_request_out_of_bounds_is_refused_and_the_server_lives(
     assert caplog.records == []
 
 
+@pytest.mark.parametrize(
+    "request_text",
+    [
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\nExpect: \xff\r\n\r\n",
+        b"GET http://xn--/metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+    ids=["expectation", "host"],
+)
+def test_what_the_http_library_stumbles_over_fills_no_log(
+    running: Running, request_text: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A request that ends aiohttp's own code with an exception costs its sender the answer, and us no line."""
+    url = urlsplit(running.url)
+    with socket.create_connection((url.hostname, url.port), timeout=10) as client:
+        client.sendall(request_text)
+        client.settimeout(0.1)
+        with contextlib.suppress(TimeoutError):
+            client.recv(12)
+    assert running.get("/healthz").status == 200
+    gc.collect()
+
+    assert caplog.records == []
+
+
 def test_a_client_that_goes_away_hurts_nobody(golden: Running) -> None:
     """Who asks and hangs up at once costs nothing but the answer."""
     url = urlsplit(golden.url)
@@ -382,6 +407,26 @@ def test_each_format_is_rendered_once_and_each_snapshot_anew(running: Running) -
     running.shown = with_devices(Counted)
     running.get()
     assert Counted.begun == 5
+
+
+def test_the_page_is_rendered_once_however_many_look() -> None:
+    """Whoever asks for the page again and again, and does not wait for it, leaves no work behind; the next is new."""
+    shown: list[str] = []
+
+    def show(snapshot: Snapshot, note: str) -> str:
+        shown.append(snapshot.node)
+        time.sleep(0.1)
+        return note
+
+    renderer = SnapshotRenderer(lambda: served[-1], lambda _: (b"", ()), show)
+    served = [snapshot_of(MODEL)]
+    with Running(renderer=renderer, note="größer") as running, ThreadPoolExecutor(20) as clients:
+        answers = list(clients.map(lambda _: running.get("/"), range(20)))
+        assert {answer.body.decode() for answer in [*answers, running.get("/")]} == {"größer"}
+        served.append(replace(served[0], node="node-b"))
+        assert running.get("/").status == 200
+
+    assert shown == ["node-a", "node-b"]
 
 
 def test_scrapes_share_one_body_object() -> None:
@@ -481,16 +526,17 @@ def test_a_hostile_label_is_text_on_the_page(running: Running, name: str) -> Non
     running.shown = snapshot_of(replace(hostile, name=name))
     page_text = running.get("/").body.decode()
 
-    assert "<script" not in page_text
+    assert page_text.count("<script") == 1  # the page's own
     assert "<img" not in page_text
 
 
 def test_the_page_comes_with_its_policy(golden: Running) -> None:
-    """The page is HTML in UTF-8 under a policy that loads and runs nothing; it shows the note."""
+    """The page is HTML in UTF-8 under a policy that runs its own script alone; it shows the note."""
     answer = golden.get("/")
 
     assert (answer.status, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     assert answer.headers["Content-Security-Policy"] == page.POLICY
+    assert answer.headers["Cache-Control"] == "no-store"
     assert "ssh-lab-0" in answer.body.decode()
     assert "Demo: a recording." in answer.body.decode()
 

@@ -38,9 +38,11 @@ def _open_sockets() -> Iterator[contextlib.ExitStack]:
         yield stack
 
 
-def client(server: Running, stack: contextlib.ExitStack, said: bytes = b"") -> socket.socket:
-    """Return a connection on which that was said."""
-    connection = stack.enter_context(socket.create_connection(server.address, timeout=5))
+def client(
+    server: Running, stack: contextlib.ExitStack, said: bytes = b"", address: str = "127.0.0.1"
+) -> socket.socket:
+    """Return a connection, from that address, on which that was said."""
+    connection = stack.enter_context(socket.create_connection(server.address, timeout=5, source_address=(address, 0)))
     connection.sendall(said)
     return connection
 
@@ -51,6 +53,15 @@ def is_closed(connection: socket.socket) -> bool:
         return connection.recv(65536) == b""
     except ConnectionError:
         return True
+
+
+def rest(connection: socket.socket) -> bytes:
+    """Return all that still comes until the server ends the connection."""
+    got = bytearray()
+    with contextlib.suppress(ConnectionError):
+        while part := connection.recv(1_000_000):
+            got += part
+    return bytes(got)
 
 
 def answered(connection: socket.socket) -> bool:
@@ -125,11 +136,7 @@ def test_who_does_not_read_is_cut_off(open_sockets: contextlib.ExitStack) -> Non
     with serving(50_000_000, Limits(answer=SHORT)) as server:
         connection = client(server, open_sockets, SCRAPE)
         time.sleep(SHORT * 3)
-        got = 0
-        with contextlib.suppress(ConnectionError):
-            while part := connection.recv(1_000_000):
-                got += len(part)
-        assert 0 < got < 50_000_000
+        assert 0 < len(rest(connection)) < 50_000_000
         assert ask(server.url, "/healthz").status == 200
 
 
@@ -177,6 +184,33 @@ def test_who_is_being_served_is_not_sent_away_for_another(open_sockets: contextl
         for reader in readers:
             reader.close()
         until(lambda: answered(client(server, open_sockets)))
+
+
+def test_who_reads_slowly_on_every_place_gives_one_up_to_another_address(open_sockets: contextlib.ExitStack) -> None:
+    """Connections from one address that take all places, and read nothing, keep no other address out."""
+    with serving(50_000_000, Limits(connections=4)) as server:
+        readers = [client(server, open_sockets, SCRAPE) for _ in range(4)]
+        assert all(reader.recv(1) for reader in readers)
+
+        other = client(server, open_sockets, address="127.0.0.2")
+        assert answered(other)
+        for _ in range(8):
+            client(server, open_sockets)
+        assert answered(other)
+        assert not answered(client(server, open_sockets))
+        assert 0 < len(rest(readers[0])) < 50_000_000
+        open_sockets.close()
+
+
+def test_addresses_that_have_their_share_keep_it(open_sockets: contextlib.ExitStack) -> None:
+    """Who is being served goes on where the newcomer's address would have as many places as its own."""
+    with serving(50_000_000, Limits(connections=3)) as server:
+        readers = [client(server, open_sockets, SCRAPE, address) for address in ("127.0.0.1", "127.0.0.1", "127.0.0.2")]
+        assert all(reader.recv(1) for reader in readers)
+
+        assert not answered(client(server, open_sockets, address="127.0.0.2"))
+        assert answered(client(server, open_sockets, address="127.0.0.3"))
+        open_sockets.close()
 
 
 def test_each_port_has_places_of_its_own(open_sockets: contextlib.ExitStack) -> None:

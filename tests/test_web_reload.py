@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
+import os
+import threading
 from typing import TYPE_CHECKING
 
 import bcrypt
@@ -221,4 +224,73 @@ def test_a_bad_file_is_told_of_once_and_may_get_well(file: Path, caplog: pytest.
 
         told = [message.partition(":")[0] for message in caplog.messages[1:]]
         assert told == ["reload", "the web config was reloaded"]
+        assert welcome(protection, "bob")
+
+
+def test_what_failed_for_another_reason_than_the_files_is_tried_again(
+    file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A new certificate that came while no descriptor was free is told of once, and met as soon as one is."""
+    authority = Authority(file.parent)
+    authority.sign("server")
+    looks = Looks()
+
+    def create(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    def change() -> None:
+        with monkeypatch.context() as system:
+            system.setattr(os, "memfd_create", create)
+            authority.sign("server")
+            looks.more(6)
+        looks.more(3)
+
+    with protecting(file, TLS % "", looks) as protection:
+        before = protection.door
+        watched(protection, change)
+
+        assert protection.door is not before
+        [told, taken] = caplog.messages
+        assert told.endswith("web.yml cannot be used: [Errno 24] Too many open files")
+        assert taken == "the web config was reloaded"
+
+
+def test_who_asks_for_a_reload_is_told_every_time(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """SIGHUP on a file that was bad before says again that it is."""
+    with protecting(file, "") as protection:
+        file.write_text("nonsense")
+        protection.reload()
+        protection.reload()
+
+        assert len(caplog.messages) == 2
+
+
+def test_a_look_that_began_before_a_reload_undoes_nothing(file: Path) -> None:
+    """What was read before SIGHUP, and comes after it, is old: the newer file stays."""
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slow(path: str) -> Files:
+        found = read(path)
+        if threading.current_thread() is not threading.main_thread():
+            reading.set()
+            assert go_on.wait(10)
+            go_on.clear()
+        return found
+
+    def change(protection: Protection) -> None:
+        file.write_text(f"basic_auth_users: {{{BOB}}}")
+        protection.reload()
+
+    async def race(protection: Protection) -> None:
+        watch = asyncio.create_task(protection.watch())
+        await asyncio.to_thread(reading.wait, 10)
+        change(protection)
+        reading.clear()
+        go_on.set()
+        await asyncio.to_thread(reading.wait, 10)  # the next look is begun: that one has been judged
+        watch.cancel()
+        go_on.set()
+
+    with protecting(file, f"basic_auth_users: {{{ALICE}}}", slow) as protection:
+        asyncio.run(race(protection))
         assert welcome(protection, "bob")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -103,6 +104,15 @@ def test_the_options_reach_openssl(directory: Path) -> None:
 def test_every_curve_of_the_toolkits_is_one_of_openssls(directory: Path, curve: str) -> None:
     """Each of the four names is taken."""
     assert made(directory, f"curve_preferences: [{curve}]").get_ciphers()
+
+
+def test_what_this_systems_openssl_lacks_is_an_error_of_the_configuration(directory: Path) -> None:
+    """A curve or suite that OpenSSL is built or told to be without, as under FIPS, is refused in one sentence."""
+    files = read(written(directory, PAIR % ""))
+    assert files.config.tls is not None
+    for lacking in (replace(files.config.tls, curve="none"), replace(files.config.tls, ciphers=("NONE",))):
+        with pytest.raises(ConfigError, match=r"web\.yml cannot be used: .*(curve|cipher)"):
+            door(files._replace(config=replace(files.config, tls=lacking)))
 
 
 def test_every_suite_of_gos_is_one_of_openssls(directory: Path) -> None:

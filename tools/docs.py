@@ -89,10 +89,13 @@ SIGHUP at once. New connections meet the new certificate, and open ones stay. A 
 log and the old goes on. No reload takes protection away: to drop TLS, the last password or the demand for certificates,
 restart.
 
-What one client may take: 64 connections in all (whoever has waited longest without a request makes room), 10 seconds
-for TLS's handshake and as long for a request, 60 seconds for the whole answer, 75 seconds idle; 8 KiB for the request's
-line and each of 64 headers, and no body. Passwords are checked in two threads, at most 16 at a time and two of one
-address; whoever comes on top of that is answered 429. A password that was right is known again at no cost.
+What clients may take: 64 connections in all, 10 seconds for TLS's handshake and as long for a request, 60 seconds for
+the whole answer, 75 seconds idle; 8 KiB for the request's line and each of 64 headers, and no body. When all
+connections are taken, whoever has waited longest without a request makes room, and the address that has the most of
+them gives one up, even one that is being answered, to an address that has fewer. Passwords are checked in two threads,
+at most 64 at a time and two of one address; whoever comes on top of that is answered 429. A password that was right is
+known again at no cost. A `rate_limit` counts all requests, as the toolkit's does: whoever reaches the port can use it
+up.
 
 ## Mistakes and signals
 

@@ -12,10 +12,10 @@ from exporter.config import NodeSettings
 from exporter.doctor import Step, cluster, driver, hami, overall, processes, unchecked, warned
 from exporter.doctor import prometheus as judged
 from exporter.doctor.cluster import NODE, PODS, ApiFound, NodeFound, Permission, PodsFound
-from exporter.doctor.endpoint import endpoint
+from exporter.doctor.endpoint import EndpointFound, endpoint
 from exporter.doctor.hami import RegionsFound
 from exporter.doctor.processes import ProcFound
-from exporter.errors import SOURCE_REASONS, ApiError
+from exporter.errors import SOURCE_REASONS, ApiError, SourceError
 from exporter.hami.node_register import NodeState
 from exporter.hami.region import RegionState
 from exporter.model import DriverState, PodState, ProcessState, SourceStatus
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from exporter.config import QuotaSettings
     from exporter.doctor.driver import DriverFound
-    from exporter.doctor.prometheus import Queries
+    from exporter.doctor.prometheus import PrometheusFound, Queries
     from exporter.snapshot import Snapshot
 
 T = TypeVar("T")
@@ -96,9 +96,16 @@ def _api(found: ApiFound) -> Iterator[Step]:
 
 def _ending(settings: DoctorSettings, queries: Queries, node: str | None) -> Iterator[Step]:
     """Look at the exporter that runs here, and at Prometheus."""
-    yield from (endpoint(readyz.ready(one, settings.timeout)) for one in settings.role.health_listen[:1])
+    seconds = settings.timeout
+    for one in settings.role.health_listen[:1]:
+        late = EndpointFound(f"{one.host}:{one.port}")
+        yield endpoint(_asked(seconds, partial(readyz.ready, one, 0.8 * seconds), late))
     if settings.prometheus:
-        yield from judged.prometheus(prometheus.ask(settings.prometheus, queries, node, settings.timeout))
+        silent: PrometheusFound | SourceError = SourceError(
+            "unreachable", f"Prometheus has not answered for {seconds:g} s"
+        )
+        call = partial(prometheus.ask, settings.prometheus, queries, node, 0.8 * seconds)
+        yield from judged.prometheus(_asked(seconds, call, silent))
 
 
 # ---------------------------------------------------------------- the node role

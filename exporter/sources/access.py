@@ -9,25 +9,26 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-import urllib3
-from kubernetes.client.exceptions import ApiException
 from typing_extensions import override
 
 from exporter.doctor.cluster import ApiFound, Permission
-from exporter.errors import ApiError, shorten
+from exporter.errors import ApiError
 from exporter.sources.kube_api import KubeApi, Resource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import urllib3
+
     from exporter.sources.kube_api import Pace
 
-_PATH: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-_REVIEWS: Final = Resource(_PATH, "selfsubjectaccessreviews", "the ClusterRole system:basic-user")
-_LONGEST: Final = 64 * 1024
+_REVIEWS: Final = Resource(
+    "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+    "selfsubjectaccessreviews",
+    "the ClusterRole system:basic-user",
+)
 
 
 def review(kubeconfig: str | None, pace: Pace, permissions: Sequence[Permission]) -> ApiFound:
@@ -48,12 +49,11 @@ def review(kubeconfig: str | None, pace: Pace, permissions: Sequence[Permission]
 
 
 class _Reviews(KubeApi):
-    """The same transport, which POSTs a review; `ahead` is by how many seconds the server's clock is, as last told."""
+    """The same transport; `ahead` is by how many seconds the server's clock is, as last told."""
 
     def __init__(self, kubeconfig: str | None, pace: Pace) -> None:
         super().__init__(kubeconfig, pace, _REVIEWS)
         self.ahead: float | None = None
-        self._body: Mapping[str, object] = {}
 
     @property
     def server(self) -> str:
@@ -63,35 +63,21 @@ class _Reviews(KubeApi):
     def allowed(self, permission: Permission) -> bool:
         """Ask whether we may."""
         attributes = {word: text for word, text in permission._asdict().items() if text}
-        self._body = {
+        review = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",
             "spec": {"resourceAttributes": attributes},
         }
-        status = self._whole("create", {}, _LONGEST).get("status")
+        status = self.post(review).get("status")
         return isinstance(status, dict) and status.get("allowed") is True
 
     @override
-    def _request(self, verb: str, query: Mapping[str, str], silence: float) -> urllib3.BaseHTTPResponse:
-        """POST the review; what was created is fine like what was found."""
+    def _request(
+        self, verb: str, query: Mapping[str, str], silence: float, body: Mapping[str, object] | None
+    ) -> urllib3.BaseHTTPResponse:
         asked = self._pace.wall()
-        try:
-            request = self._client.param_serialize(
-                "POST",
-                _PATH,
-                header_params={"Content-Type": "application/json"},
-                body=self._body,
-                auth_settings=["BearerToken"],
-            )
-            answer = self._client.call_api(*request, _request_timeout=(self._pace.connect, silence))
-        except (ApiException, urllib3.exceptions.HTTPError) as error:
-            raise ApiError("unreachable", f"{self.server} cannot be reached: {shorten(str(error))}") from error
-        except Exception as error:  # a token file that went away, a token with a line end, a credential plugin
-            raise ApiError("config", f"there is no usable way to {self.server}: {shorten(str(error))}") from error
-        response: urllib3.BaseHTTPResponse = answer.response
+        response = super()._request(verb, query, silence, body)
         self._compare(response.headers.get("Date", ""), asked)
-        if response.status == HTTPStatus.CREATED:
-            response.status = HTTPStatus.OK
         return response
 
     def _compare(self, date: str, asked: float) -> None:

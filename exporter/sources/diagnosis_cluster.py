@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
 
 from exporter import manifest
 from exporter.doctor.cluster import NodeFound, PodsFound
@@ -12,13 +11,14 @@ from exporter.errors import AnnotationError, ApiError, ManifestError
 from exporter.hami.node_register import KEYS, choose, decode
 from exporter.model import Pod
 from exporter.sources.hami_config import hami_config
-from exporter.sources.kube_api import PODS, KubeApi, Resource, of_node
+from exporter.sources.kube_api import PODS, KubeApi, of_node
+from exporter.sources.node import own_node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from exporter.config import ObjectName
-    from exporter.sources.kube_api import Pace
+    from exporter.sources.kube_api import Pace, Resource
 
 #: The label of HAMi's own pod on a node (hami-contract.md 8), and characters of its image that are looked at.
 _COMPONENT: Final = ("app.kubernetes.io/component", "hami-device-plugin")
@@ -27,10 +27,8 @@ _LONGEST_IMAGE: Final = 512
 
 def node(name: str, kubeconfig: str | None, pace: Pace) -> NodeFound:
     """GET the own Node and decode what is registered on it."""
-    path = f"/api/v1/nodes/{quote(name, safe='')}"
-    resource = Resource(path, "the own Node", "the rule `nodes: get`", ("gone", "there is no Node of that name"))
     try:
-        raw = _got(kubeconfig, pace, resource)
+        raw = _got(kubeconfig, pace, own_node(name))
     except ApiError as error:
         return NodeFound(error)
     body = raw.get("metadata")

@@ -133,6 +133,10 @@ class KubeApi:
         """GET the resource as the single object that its path names, as raw JSON."""
         return self._whole("get", {}, _LONGEST_OBJECT)
 
+    def post(self, body: Mapping[str, object]) -> dict[str, object]:
+        """POST the body to the resource and return what is answered, as raw JSON."""
+        return self._whole("create", {}, _LONGEST_OBJECT, body)
+
     def pages(self, query: Mapping[str, str]) -> Iterator[Page]:
         """List what `query` selects, a page after the other."""
         rest = ""
@@ -151,31 +155,45 @@ class KubeApi:
             raise ApiError("malformed", "The API server's answer is no list: it has no items or no resourceVersion.")
         return Page(items, version, metadata(page, "continue"))
 
-    def _whole(self, verb: str, query: Mapping[str, str], longest: int) -> dict[str, object]:
-        """GET an answer of at most `longest` bytes and return it as JSON."""
-        body = bytearray()
-        with self.opened(verb, query, self._pace.read) as response:
+    def _whole(
+        self, verb: str, query: Mapping[str, str], longest: int, body: Mapping[str, object] | None = None
+    ) -> dict[str, object]:
+        """Return an answer of at most `longest` bytes as JSON."""
+        text = bytearray()
+        with self.opened(verb, query, self._pace.read, body) as response:
             for chunk in _chunks(verb, response, self._resource):
-                body += chunk
-                if len(body) > longest:
+                text += chunk
+                if len(text) > longest:
                     word = self._resource.word
                     raise ApiError("malformed", f"The API server's answer to {verb} {word} exceeds {longest} bytes.")
-        return parsed(verb, body, self._resource)
+        return parsed(verb, text, self._resource)
 
     @contextmanager
-    def opened(self, verb: str, query: Mapping[str, str], silence: float) -> Iterator[urllib3.BaseHTTPResponse]:
-        """GET the resource; yields the response once it is 200. `silence` is how many seconds it may say nothing."""
-        with self._request(verb, query, silence) as response:
-            if response.status != HTTPStatus.OK:
+    def opened(
+        self, verb: str, query: Mapping[str, str], silence: float, body: Mapping[str, object] | None = None
+    ) -> Iterator[urllib3.BaseHTTPResponse]:
+        """GET the resource, or POST the body to it; yields the response once it is 200, or 201.
+
+        `silence` is how many seconds it may say nothing.
+        """
+        with self._request(verb, query, silence, body) as response:
+            if response.status not in (HTTPStatus.OK, HTTPStatus.CREATED):
                 words, retry_after = _first_words(response), response.headers.get("Retry-After")
                 raise refused(verb, response.status, words, retry_after, self._resource)
             yield response
 
-    def _request(self, verb: str, query: Mapping[str, str], silence: float) -> urllib3.BaseHTTPResponse:
+    def _request(
+        self, verb: str, query: Mapping[str, str], silence: float, body: Mapping[str, object] | None
+    ) -> urllib3.BaseHTTPResponse:
         """Send the request and return what begins to come back, whatever its status."""
         try:
             request = self._client.param_serialize(
-                "GET", self._resource.path, query_params=list(query.items()), auth_settings=["BearerToken"]
+                "GET" if body is None else "POST",
+                self._resource.path,
+                query_params=list(query.items()),
+                header_params={} if body is None else {"Content-Type": "application/json"},
+                body=body,
+                auth_settings=["BearerToken"],
             )
             answer = self._client.call_api(*request, _request_timeout=(self._pace.connect, silence))
         except (ApiException, urllib3.exceptions.HTTPError) as error:
@@ -185,8 +203,10 @@ class KubeApi:
                 f"The API server at {host} cannot be reached to {verb} {self._resource.word}: "
                 f"{shorten(str(error))}; check address, network policy and certificates. What is known serves on.",
             ) from error
-        except Exception as error:  # a token file that went away, a token with a line end, a credential plugin
-            raise _no_config(error) from error
+        except ValueError:  # it quotes the header that cannot be sent, and with it the token
+            raise _no_config("the token has a character that no header may have, such as a line end") from None
+        except Exception as error:  # a token file that went away, a credential plugin
+            raise _no_config(str(error)) from error
         response: urllib3.BaseHTTPResponse = answer.response
         return response
 
@@ -201,14 +221,14 @@ def _settings(kubeconfig: str | None) -> Configuration:
             path = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
             load_kube_config(config_file=path, client_configuration=settings, persist_config=False)
     except Exception as error:  # YAML, base64, missing keys, credential plugins: the client lets all of it out
-        raise _no_config(error) from error
+        raise _no_config(str(error)) from error
     return settings
 
 
-def _no_config(error: Exception) -> ApiError:
+def _no_config(why: str) -> ApiError:
     return ApiError(
         "config",
-        f"There is no usable way to the API server ({shorten(str(error))}): run in a pod with a service account, "
+        f"There is no usable way to the API server ({shorten(why)}): run in a pod with a service account, "
         "or give --kubeconfig PATH.",
     )
 

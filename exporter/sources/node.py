@@ -23,15 +23,19 @@ if TYPE_CHECKING:
 _NOBODY: Final = "there is no Node of that name: it was deleted, or --node-name is wrong"
 
 
+def own_node(name: str) -> Resource:
+    """Return the Node of that name, as what the API server is asked for."""
+    path = f"/api/v1/nodes/{quote(name, safe='')}"
+    return Resource(path, "the own Node", "the rule `nodes: get`", ("gone", _NOBODY))
+
+
 class NodeWatch:
     """What is registered on one node, kept current by one daemon thread."""
 
     def __init__(self, node: str, *, kubeconfig: str | None = None, max_age: float = 900, pace: Pace = PACE) -> None:
         """Nothing is asked before `start`; `kubeconfig`, `max_age` and `pace` are `Poll`'s."""
-        path = f"/api/v1/nodes/{quote(node, safe='')}"
-        resource = Resource(path, "the own Node", "the rule `nodes: get`", ("gone", _NOBODY))
         cut = partial(_devices, node=node)
-        self._poll = Poll("node", resource, cut, kubeconfig=kubeconfig, max_age=max_age, pace=pace)
+        self._poll = Poll("node", own_node(node), cut, kubeconfig=kubeconfig, max_age=max_age, pace=pace)
 
     def start(self) -> None:
         """Start the thread; call it once."""

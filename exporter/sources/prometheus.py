@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -28,8 +29,8 @@ def ask(url: str, queries: Queries, node: str | None, seconds: float) -> Prometh
 
     Never raises; each answer may take so many `seconds`.
     """
-    api = _Api(url, seconds)
     try:
+        api = _Api(url, seconds)
         alerts, records = api.rules()
         return PrometheusFound(
             series=api.number(queries.present),
@@ -52,16 +53,21 @@ class _Api:
     """One Prometheus; its methods raise SourceError."""
 
     def __init__(self, url: str, seconds: float) -> None:
-        parts = urlsplit(url)
-        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:  # an IPv6 address that is none
+            raise SourceError("unreachable", f"--prometheus is no address: {shorten(str(error))}") from error
         self._base = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
-        self._headers = urllib3.make_headers(basic_auth=user, user_agent=f"vgpu-exporter/{__version__}")
+        self._headers = {"User-Agent": f"vgpu-exporter/{__version__}"}
+        if parts.username:
+            said = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode(errors="surrogateescape")
+            self._headers["Authorization"] = f"Basic {b64encode(said).decode()}"
         self._pool = urllib3.PoolManager(timeout=seconds, retries=False)
 
     def number(self, query: str) -> int:
         """Return the one value of a query, 0 if it has none."""
         series = self.series(query)
-        with suppress(LookupError, TypeError, ValueError):
+        with suppress(LookupError, TypeError, ValueError, OverflowError):
             return int(float(series[0]["value"][1]))
         return 0
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from typing_extensions import override
 
 from tests.cache_files import CacheFile, Slot, put
 from tests.fake_driver import Code, FakeGpu, FakeMemory, FakeProcess
@@ -585,6 +589,33 @@ def test_a_prometheus_without_our_series(world: World) -> None:
 
     assert found.failing == ["prometheus"]
     assert "PodMonitor needs the labels that Prometheus selects by" in found.says("prometheus")[2]
+
+
+class _Dripping(BaseHTTPRequestHandler):
+    """Answers with a header that never ends, a byte now and then."""
+
+    @override
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+            while True:
+                self.wfile.write(b"x")
+                time.sleep(0.1)
+
+
+def test_who_answers_without_an_end_holds_nothing_up(world: World) -> None:
+    """Whatever listens in the place of exporter and Prometheus, and drips, costs a step's time each."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Dripping) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        address = f"127.0.0.1:{server.server_address[1]}"
+        begun = time.monotonic()
+        found = doctor(world, "--timeout=1", f"--health-listen={address}", f"--prometheus=http://{address}")
+        server.shutdown()
+
+    assert time.monotonic() - begun < 10
+    assert found.says("exporter")[1] == f"no exporter answers at {address}"
+    assert found.says("prometheus")[:2] == ("fail", "Prometheus has not answered for 1 s")
 
 
 def test_a_prometheus_that_is_none_and_no_password_is_shown(world: World) -> None:

@@ -96,8 +96,7 @@ def test_a_forbidden_kind_is_blind_and_the_others_serve(server: KubeServer, star
 
     assert source.current().namespaces is None
     assert source.current().holdings
-    [errors] = [status.errors for status in source.current().statuses if status.source == "namespaces"]
-    assert errors["forbidden"] >= 1
+    until(lambda: [one.errors["forbidden"] for one in source.current().statuses if one.source == "namespaces"] >= [1])
     server.forbidden.clear()
     until(lambda: up(source) == ["quotas", "namespaces", "pods"])
 

@@ -547,6 +547,19 @@ def test_a_broken_kubeconfig(start: Start, tmp_path: Path, text: str) -> None:
     assert set(errors(source)) == {"config"}
 
 
+@pytest.mark.parametrize("character", ["\n", "€"])
+def test_a_token_that_no_header_can_have(
+    server: KubeServer, start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture, character: str
+) -> None:
+    """A token with a line end, say, is a `config` error that says so, and nothing of the token."""
+    source = start(kubeconfig=str(server.kubeconfig(tmp_path / "odd", token=f"{character}secret{character}")))
+    until(lambda: errors(source).get("config"))
+    assert "the token has a character that no header may have" in caplog.text
+    assert "secret" not in caplog.text
+    assert "€" not in caplog.text
+    assert "20ac" not in caplog.text
+
+
 def test_a_token_that_changes(server: KubeServer, start: Start, tmp_path: Path) -> None:
     """After a 401 the credentials are read again, so a new token is taken up without a restart."""
     source = start()
