@@ -44,18 +44,24 @@ WANTED: Final[dict[str, Mapping[str, str]]] = {
 
 
 def drawn(prometheus: Prometheus, board: dict[str, Any], seconds: int, pages: Path, out: Path) -> None:
-    """Write a board's picture: the questions asked, the page made, and shot twice: once to learn how high it is."""
-    page = pages / f"{board['uid']}.html"
-    page.write_text(_PAGE.format(data=json.dumps(_data(prometheus, board, seconds)).replace("</", "<\\/")))
-    said = _chromium(pages, "--dump-dom", "--window-size=1920,1080", str(page))
+    """Write a board's pictures: as it opens, and with all its rows unfolded."""
+    data = _data(prometheus, board, seconds)
+    for name, unfold in ((board["uid"], False), (f"{board['uid']}-unfolded", True)):
+        page = pages / f"{name}.html"
+        page.write_text(_PAGE.format(data=json.dumps(data | {"unfold": unfold}).replace("</", "<\\/")))
+        _shot(page, out / f"{name}.png")
+
+
+def _shot(page: Path, picture: Path) -> None:
+    """Write a picture of a page, which is opened twice: the first time it tells how high it is."""
+    said = _chromium(page.parent, "--dump-dom", "--window-size=1920,1080", str(page))
     title = said.partition("<title>")[2].partition("</title>")[0]
     if not title.isdigit():
-        sys.exit(f"{board['uid']} could not be drawn; {page} says:\n{said[-2000:]}")
+        sys.exit(f"{page.name} could not be drawn; it says:\n{said[-2000:]}")
     failed = said.partition('data-failed="')[2].partition('"')[0]
     if failed != "[]":
-        sys.exit(f"{board['uid']}: panels that could not be drawn: {failed}")
-    picture = out / f"{board['uid']}.png"
-    _chromium(pages, f"--screenshot={picture}", f"--window-size=1920,{title}", str(page))
+        sys.exit(f"{page.name}: panels that could not be drawn: {failed}")
+    _chromium(page.parent, f"--screenshot={picture}", f"--window-size=1920,{title}", str(page))
 
 
 def _data(prometheus: Prometheus, board: dict[str, Any], seconds: int) -> dict[str, Any]:

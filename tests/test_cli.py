@@ -237,6 +237,19 @@ def test_ctrl_c_ends_the_demo() -> None:
         ends_well(child, signal.SIGINT)
 
 
+def test_a_reader_that_has_seen_enough_ends_it_without_a_traceback() -> None:
+    """`… --json | head -1` closes the pipe early: nothing is said of it."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        done = subprocess.run(
+            [*COMMAND, "doctor", "--no-kubernetes", "--node-name=x", "--health-listen=", "--json"],
+            cwd=ROOT, env=environment(), stdout=closed, stderr=subprocess.PIPE, timeout=30, check=False,
+        )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
 def test_a_port_in_use_is_one_line_and_exit_code_1() -> None:
     """An address that somebody else has is told in one line with the address; it is no wrong use: exit code 1."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -10,7 +10,7 @@ import { framesOf, theme } from './frames.mjs';
 
 const CELL = 1904 / 24;
 const ROW = 38;
-const { board, answers, span, chosen } = window.DASHBOARD;
+const { board, answers, span, chosen, unfold } = window.DASHBOARD;
 
 const displayed = (panel, frames) => getFieldDisplayValues({
   data: frames, fieldConfig: panel.fieldConfig, reduceOptions: panel.options.reduceOptions, replaceVariables: (text) => text,
@@ -100,8 +100,9 @@ const Board = ({ panels, frames, height }) => (
   </div>
 );
 
-// Folded rows are drawn open, one below the other.
-const unfolded = () => {
+// The panels as the dashboard opens, or with its folded rows open, one below the other.
+const shown = () => {
+  if (!unfold) return board.panels;
   const panels = [];
   let shift = 0;
   for (const panel of board.panels) {
@@ -118,7 +119,7 @@ const unfolded = () => {
 
 window.FAILED = [];
 const main = async () => {
-  const panels = unfolded();
+  const panels = shown();
   const frames = {};
   for (const panel of panels) {
     if (panel.targets) frames[panel.id] = await framesOf(panel, answers[panel.id], span);
