@@ -15,7 +15,7 @@ demo: .venv/.run ## play the recorded node: no GPU, no cluster
 	$(BIN)/vgpu-exporter demo --speed 20 --hold 80
 
 test: .venv/.dev ## the tests (wider searches: .venv/bin/pytest -m property)
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not property and not live"
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not property and not live"
 
 test-live: .venv/.dev ## what takes a minute: real Prometheus on demo, rules and dashboards, the image; needs `make tools`
 	$(BIN)/python -m pytest -m live

@@ -21,6 +21,7 @@ import asyncio
 import json
 import os
 import random
+import signal
 import sys
 import time
 from collections import Counter
@@ -227,6 +228,7 @@ class Load:
     client: Client
     chosen: argparse.Namespace
     results: Results = field(default_factory=Results)
+    stopped: bool = False
 
     async def check(self) -> None:
         """UselessError if the service is not there or lacks a model."""
@@ -242,6 +244,8 @@ class Load:
 
         async def work() -> None:
             for number in numbers:
+                if self.stopped:
+                    return
                 await self._request(random.Random(number))  # noqa: S311 - the same texts in each run
                 progress.update(bar, advance=1, failed=self.results.whole.failed)
 
@@ -286,9 +290,22 @@ async def loaded(chosen: argparse.Namespace) -> tuple[Results, float]:
         load = Load(Client(session, chosen.url, chosen.retries, chosen.backoff), chosen)
         await load.check()
         began = time.perf_counter()
+        _stop_at_interrupt(load)
         with suppress(asyncio.CancelledError), _bar() as progress:
             await load.run(progress)
         return load.results, time.perf_counter() - began
+
+
+def _stop_at_interrupt(load: Load) -> None:
+    """Let Ctrl-C end the run: what is under way is given up, and whoever misses that takes up nothing more."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - this runs in one
+
+    def stop() -> None:
+        load.stopped = True
+        task.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop)
 
 
 # ---------------------------------------------------------------- what is said

@@ -286,10 +286,13 @@ def test_ctrl_c_still_prints_the_table() -> None:
     """What was done until then is told, and the run is not a success."""
     with serving(vllm) as stub:
         command = [sys.executable, str(PROGRAM), "--url", stub.url, "--embed", EMBED, "--requests=1000000"]
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
-        until(lambda: len(stub.asked) > 20)
-        child.send_signal(signal.SIGINT)
-        output, errors = child.communicate(timeout=15)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as child:
+            try:
+                until(lambda: len(stub.asked) > 20)
+                child.send_signal(signal.SIGINT)
+                output, errors = child.communicate(timeout=30)
+            finally:
+                child.kill()
 
     assert child.returncode == 1, errors
     assert int(rows(output)["embeddings"][0]) > 10

@@ -376,7 +376,7 @@ def test_a_process_that_ends_is_recorded_as_gone(node: Node) -> None:
         node.driver.set([gpu(A, {8: MIB})])
         shutil.rmtree(node.proc.root / "7")
 
-    with meanwhile(passed(node, 2), end, passed(node, 4)):
+    with meanwhile(passed(node, 6), end, passed(node, 4)):  # of the GPU: /proc is read after it, by another thread
         recording = node.record()
 
     assert [line["gone_pids"] for line in node.lines("sample") if line["gone_pids"]] == [[7]]
