@@ -30,20 +30,20 @@ class Prometheus:
 
     def __init__(self, address: str, rules: Path) -> None:
         """Know where it listens and what it evaluates."""
-        self._address = address
+        self.address = address
         self.rules = rules
 
     def ready(self) -> bool:
         """Whether it answers queries."""
         try:
-            with urllib.request.urlopen(f"http://{self._address}/-/ready", timeout=10):
+            with urllib.request.urlopen(f"http://{self.address}/-/ready", timeout=10):
                 return True
         except urllib.error.HTTPError:
             return False
 
     def ask(self, path: str, **parameters: str) -> Any:  # noqa: ANN401 - whatever that path answers
         """Return an answer's `data`."""
-        url = f"http://{self._address}/api/v1/{path}?{urlencode(parameters)}"
+        url = f"http://{self.address}/api/v1/{path}?{urlencode(parameters)}"
         with urllib.request.urlopen(url, timeout=10) as answer:
             return json.load(answer)["data"]
 

@@ -348,14 +348,17 @@ def test_no_answer_at_first_leaves_no_empty_screen() -> None:
 
 @pytest.mark.live
 def test_a_real_prometheus_shows_the_same_as_the_node(tmp_path: Path) -> None:
-    """Two clusters of it ."""
+    """Two clusters of it: the cores of pods and of nobody add up to the GPU's."""
     with demo_scraped(tmp_path, time_scale=60, clusters=("east", "west")) as prometheus:
-        address = prometheus._address  # noqa: SLF001
 
         def found() -> Any:  # noqa: ANN401 - a document
-            return json.loads(top("--prometheus", f"http://{address}", "--json").out or '{"gpus": []}')
+            return json.loads(top("--prometheus", f"http://{prometheus.address}", "--json").out or '{"gpus": []}')
 
-        until(lambda: "escape" in json.dumps(found()["gpus"]) and found()["core_window_seconds"], 60)
+        def known() -> bool:
+            gpus = found()["gpus"]
+            return len(gpus) == 2 and "escape" in json.dumps(gpus) and all(gpu["core_used_ratio"] for gpu in gpus)
+
+        until(known, 60)
         document = found()
 
     assert [gpu["cluster"] for gpu in document["gpus"]] == ["east", "west"]
