@@ -55,11 +55,15 @@ class Health:
             _log.info("%s%s answers again", self._source, f" ({part})" if part else "")
 
     def failed(self, reason: str, message: str, part: str = "") -> None:
-        """Count a failure; the sentence is logged when it is news, not once a second."""
+        """Count a failure; the sentence is logged when it is news, not once a second.
+
+        Logged first: who sees the count finds the line.
+        """
         with self._lock:
-            self._errors[reason] += 1
             news = self._is_news(part, reason)
         _log.log(logging.WARNING if news else logging.DEBUG, "%s: %s", self._source, message)
+        with self._lock:
+            self._errors[reason] += 1
 
     def _is_news(self, part: str, reason: str) -> bool:
         """Tell whether to log this failure, and remember that it was."""

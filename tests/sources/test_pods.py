@@ -583,7 +583,7 @@ def test_inside_a_pod_the_service_account_is_used(
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
     source = start(kubeconfig=None)
     until(lambda: errors(source).get("unreachable"))
-    until(lambda: f"https://{host}:{port}" in caplog.text)
+    assert f"https://{host}:{port}" in caplog.text
 
 
 def test_the_server_is_a_program_too(start: Start, tmp_path: Path) -> None:
