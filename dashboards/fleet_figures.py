@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 NODES: Final = chosen("cluster", "node")
 CLUSTERS: Final = chosen("cluster")
 
-ON_DEVICE: Final = f"on {labels(DEVICE)}"
-
 
 def added(metric: Metric[Any], where: str = NODES) -> str:
     """Return a gauge, added up over all that the reader has chosen."""

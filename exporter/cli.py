@@ -222,15 +222,15 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
 
 
 def _doctor(given: argparse.Namespace) -> None:
-    flags = _flags(given, "role", "prometheus", "timeout", "json")
+    texts = _flags(given, "role", "prometheus", "timeout", "json")
     known = {setting.name for setting in (config.NODE if given.role == "node" else config.QUOTA)}
-    for name in sorted(flags.keys() - known):
+    for name in sorted(texts.keys() - known):
         raise ConfigError(f"--{name} is no flag of the role {given.role}")
     role: config.NodeSettings | config.QuotaSettings
     if given.role == "node":
-        role = config.node_settings(flags, os.environ, _config_file(given))
+        role = config.node_settings(texts, os.environ, _config_file(given))
     else:
-        role = config.quota_settings(flags, os.environ, _config_file(given), partial(_read, "--resource-names"))
+        role = config.quota_settings(texts, os.environ, _config_file(given), partial(_read, "--resource-names"))
     from exporter.roles.doctor import DoctorSettings, diagnose  # noqa: PLC0415  no other command needs it
 
     if not diagnose(DoctorSettings(role, given.prometheus, given.timeout, given.json)):

@@ -41,9 +41,10 @@ _MOST_HEADERS: Final = 64  # a browser behind two proxies sends half as many
 _LINGERING: Final = 1.0  # seconds that a body is read and thrown away, so that its sender can read why
 _LIMITS: Final = Limits()
 _PAGE_HEADERS: Final = {
-    "Content-Security-Policy": page.POLICY, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}  # fmt: skip
+    "Content-Security-Policy": page.POLICY,
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+}
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
